@@ -1,0 +1,69 @@
+# Everything sets itself up: `make test` in a fresh clone needs Python 3.11 or newer and the package registries.
+# Peers of the tests, such as the Weave server, have pins for Python 3.11, so that one is taken where it exists.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+INSTALLED := $(VENV)/installed
+BASE_PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(call usable,$(name))))
+usable = $(shell $(1) -c 'import ensurepip, sys, venv; print("$(1)" if sys.version_info >= (3, 11) else "")' 2>/dev/null)
+ARGS ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+export PIP_ROOT_USER_ACTION := ignore
+
+.PHONY: help
+help:  ## list the targets
+	@awk -F ':.*## *' '/^[a-z%-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' Makefile
+
+.PHONY: test
+test: lint peers  ## lint, types, and all tests but the slow ones; ARGS goes to pytest
+	$(PYTHON) -m pytest -m "not slow" $(ARGS)
+
+.PHONY: test-slow
+test-slow: $(INSTALLED)  ## the slow tests: the ClickHouse-backed peer, chaos
+	$(PYTHON) -m tests.peers.environments weave weave-clickhouse
+	$(PYTHON) -m pytest -m slow $(ARGS)
+
+.PHONY: lint
+lint: $(INSTALLED)  ## ruff and mypy over the whole tree
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+.PHONY: format
+format: $(INSTALLED)  ## put every file into the one format
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+.PHONY: docs
+docs: $(INSTALLED)  ## write docs/settings.md from the table of settings
+	$(PYTHON) -m otel_wandb.settings_page > docs/settings.md.new
+	mv docs/settings.md.new docs/settings.md
+
+.PHONY: peers
+peers: $(INSTALLED)
+	@$(PYTHON) -m tests.peers.environments weave
+
+bench-%: $(INSTALLED)  ## run benchmarks/NAME.py, such as bench-journal
+	$(PYTHON) -m benchmarks.$(subst -,_,$*) $(ARGS)
+
+.PHONY: venv
+venv: $(INSTALLED)  ## the virtual environment alone
+
+$(INSTALLED): pyproject.toml
+	@test -n "$(BASE_PYTHON)" || { echo "No Python 3.11 or newer with venv was found; set BASE_PYTHON." >&2; exit 1; }
+	@$(PYTHON) -c '' 2>/dev/null || "$(BASE_PYTHON)" -m venv --clear $(VENV)
+	$(PYTHON) -m pip install -qq --upgrade 'pip>=25.1'
+	$(PYTHON) -m pip install -qq --editable . --group dev
+	@touch $@
+
+.PHONY: clean
+clean:  ## remove what all of this made
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
