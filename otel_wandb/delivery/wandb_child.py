@@ -1,0 +1,208 @@
+"""The process that wandb lives in: `python -m otel_wandb.delivery.wandb_child`, started by `wandb_host`.
+
+It takes one JSON object a line from its standard input and answers each with one on its standard output.
+When its input ends, its parent is gone: it goes at once, and takes the uploading service of wandb along, so
+that no upload of it meets one of the next process. Nothing is lost by that: the store holds every row until
+it was read back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import wandb
+
+_FINISHERS: Final = 8
+
+Message = dict[str, Any]
+"""A line from the parent, or an answer; only this process and `wandb_host` see them."""
+
+
+class Runs:
+    """The runs that are open here, and what can be done with them."""
+
+    def __init__(self, hello: Message) -> None:
+        self._hello = hello
+        self._open: dict[str, wandb.Run] = {}
+        self.commands: Mapping[str, Callable[[Message], Message]] = {
+            "open": self._open_run,
+            "log": self._log,
+            "describe": self._describe,
+            "finish": self._finish,
+        }
+
+    def _open_run(self, command: Message) -> Message:
+        import wandb
+
+        run = wandb.init(
+            entity=command["entity"] or None,
+            project=command["project"],
+            id=command["id"],
+            name=command["name"],
+            group=command["group"] or None,
+            job_type=command["job_type"] or None,
+            tags=command["tags"],
+            config=command["config"],
+            resume="allow" if self._online else None,
+            reinit="create_new",
+            settings=self._settings(),
+        )
+        self._open[command["run"]] = run
+        # After a resume, `run.step` says 0 until something is logged; this says where the server stands.
+        return {"starting_step": run.starting_step, "directory": run.settings.sync_dir}
+
+    def _log(self, command: Message) -> Message:
+        run, refused = self._open[command["run"]], {}
+        for row in command["rows"]:
+            try:
+                values = {key: _VALUES[_kind_of(value)](value) for key, value in row["values"].items()}
+                run.log({**values, "_timestamp": row["timestamp_s"]}, step=row["step"], commit=True)
+            except (TypeError, ValueError) as error:  # of this row; whatever else is wrong is of the run
+                refused[str(row["step"])] = str(error)
+        return {"refused": refused}
+
+    def _describe(self, command: Message) -> Message:
+        run = self._open[command["run"]]
+        run.config.update(command["config"], allow_val_change=True)
+        run.tags = tuple(command["tags"])
+        return {}
+
+    def _finish(self, command: Message) -> Message:
+        runs = [run for name in command["runs"] if (run := self._open.pop(name, None)) is not None]
+        with ThreadPoolExecutor(_FINISHERS) as pool:
+            errors = [str(error) for error in pool.map(_finish_one, runs) if error is not None]
+        return {"errors": errors}
+
+    @property
+    def _online(self) -> bool:
+        return bool(self._hello["online"])
+
+    def _settings(self) -> wandb.Settings:
+        import wandb
+
+        hello = self._hello
+        own = {
+            "mode": "online" if self._online else "offline",
+            "root_dir": hello["directory"],
+            # A second copy of the rows, of no use: they are in the store until the server has them.
+            "x_skip_transaction_log": self._online,
+            "x_transaction_log_flush_interval": 1.0,
+            "x_file_stream_transmit_interval": hello["transmit_s"],
+            "init_timeout": hello["init_timeout_s"],
+            "finish_timeout": hello["finish_timeout_s"],
+            "insecure_disable_ssl": not hello["verify_tls"],
+        }
+        if hello["proxy"]:
+            own |= {"http_proxy": hello["proxy"], "https_proxy": hello["proxy"]}
+        return wandb.Settings(
+            console="off",
+            silent=True,
+            disable_git=True,
+            disable_code=True,
+            x_disable_stats=True,
+            x_disable_meta=True,
+            x_disable_machine_info=True,
+            x_save_requirements=False,
+            stop_fn=lambda: None,  # else the stop button in the browser would interrupt this process
+            **own,
+        )
+
+
+def _finish_one(run: wandb.Run) -> Exception | None:
+    try:
+        run.finish(exit_code=0)
+    except Exception as error:  # noqa: BLE001  one run must not keep the others from finishing
+        return error
+    return None
+
+
+def _make_histogram(value: Mapping[str, Any]) -> object:
+    import wandb
+
+    return wandb.Histogram(np_histogram=(value["counts"], value["edges"]))
+
+
+def _kind_of(value: object) -> str:
+    return "histogram" if isinstance(value, dict) else "number"
+
+
+_VALUES: Final[Mapping[str, Callable[[Any], object]]] = {
+    "number": lambda value: value,
+    "histogram": _make_histogram,
+}
+"""How a value of a stored row becomes one that wandb logs, by its kind."""
+
+
+def _set_environment(hello: Message) -> None:
+    # Nothing of the service's wandb: not its settings, not its mode, not its analytics with foreign headers.
+    for name in [name for name in os.environ if name.startswith(("WANDB_", "OTEL_"))]:
+        del os.environ[name]
+    private = Path(hello["private"])
+    os.environ |= {
+        "WANDB_BASE_URL": hello["base_url"],
+        "WANDB_ERROR_REPORTING": "false",
+        "WANDB_SILENT": "true",
+        "WANDB_CACHE_DIR": str(private / "cache"),
+        "WANDB_CONFIG_DIR": str(private / "config"),
+        "WANDB_DATA_DIR": str(private / "data"),
+    }
+    if hello["api_key"]:
+        os.environ["WANDB_API_KEY"] = hello["api_key"]
+
+
+def _kill_children() -> None:
+    """Kill wandb's service, where the system tells who it is; elsewhere it goes by itself within a second."""
+    for listing in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
+        with contextlib.suppress(OSError, ValueError):
+            for pid in listing.read_text().split():
+                os.kill(int(pid), signal.SIGKILL)
+
+
+def _read_lines(stream: IO[bytes], lines: queue.Queue[Message]) -> None:
+    for line in stream:
+        lines.put(json.loads(line))
+    _kill_children()
+    os._exit(0)
+
+
+def _answer(runs: Runs, command: Message) -> Message:
+    try:
+        return runs.commands[command["do"]](command)
+    except BaseException as error:  # noqa: BLE001  the parent has to hear of it, whatever it is
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def main() -> None:
+    """Serve until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)  # what wandb prints must not stand between the answers
+    lines: queue.Queue[Message] = queue.Queue()
+    threading.Thread(target=_read_lines, args=(sys.stdin.buffer, lines), daemon=True).start()
+    hello = lines.get()
+    _set_environment(hello)
+    runs = Runs(hello)
+    try:
+        import wandb
+
+        ready: Message = {"wandb": wandb.__version__}
+    except Exception as error:  # noqa: BLE001  whatever a broken installation raises
+        ready = {"error": f"wandb cannot be imported ({type(error).__name__}: {error})"}
+    while True:
+        answers.write(json.dumps(ready).encode() + b"\n")
+        ready = _answer(runs, lines.get())
+
+
+if __name__ == "__main__":
+    main()

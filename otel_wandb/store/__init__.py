@@ -1,0 +1,41 @@
+"""What the bridge made, until it is delivered and after: calls, outbox, ledger, reading positions.
+
+.. code-block:: text
+
+    writer.py       Store: opened by the bridge, written to in transactions, mended
+    transaction.py  Transaction: what may be written
+    reader.py       StoreReader: what may be read, beside the writer
+    shapes.py       what goes in and comes out
+    schema.py       the tables, and migrations from older versions
+    database.py     one SQLite connection with our errors and settings
+    files.py        made whole before they are named, moved away when damaged
+    recovery.py     what is still readable of a damaged store
+"""
+
+from otel_wandb.store.reader import StoreReader
+from otel_wandb.store.shapes import (
+    DeadLetter,
+    Destination,
+    Mark,
+    NewCall,
+    QueuedCall,
+    RecentTrace,
+    Snapshot,
+    StoredCall,
+)
+from otel_wandb.store.transaction import Transaction
+from otel_wandb.store.writer import Store
+
+__all__ = [
+    "DeadLetter",
+    "Destination",
+    "Mark",
+    "NewCall",
+    "QueuedCall",
+    "RecentTrace",
+    "Snapshot",
+    "Store",
+    "StoreReader",
+    "StoredCall",
+    "Transaction",
+]

@@ -1,0 +1,244 @@
+"""What the bridge and the delivery may write, all of it or nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+import google_crc32c
+
+from otel_wandb.ledger import as_received
+from otel_wandb.store.database import PAGE_BYTES, Database
+from otel_wandb.store.shapes import Mark, NewCall
+
+_BUFFER_CALLS: Final = 1000
+_BUFFER_BYTES: Final = 8 << 20
+_PRUNE_CALLS: Final = 100
+_FLUSHES_KEPT: Final = 1000
+_FRONTS_KEPT: Final = 10_000
+_DIGESTS_KEPT: Final = 1_000_000
+
+_TAKE_OFF = (
+    "DELETE FROM outbox WHERE destination = (SELECT destination FROM calls WHERE id = ?1) AND call_id = ?1"
+)
+_MARK_FLIGHT = (
+    "UPDATE outbox SET in_flight_since_s = ?2"
+    " WHERE destination = (SELECT destination FROM calls WHERE id = ?1) AND call_id = ?1"
+)
+_DELIVERED = (
+    "SELECT id FROM calls c WHERE id > ?"
+    " AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.destination = c.destination AND o.call_id = c.id)"
+    " AND NOT EXISTS (SELECT 1 FROM dead_letters d WHERE d.call_id = c.id)"
+    " ORDER BY id LIMIT ?"
+)
+_ADD_COUNT = (
+    "INSERT INTO counts (signal, outcome, reason, n) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (signal, outcome, reason) DO UPDATE SET n = n + excluded.n"
+)
+_SET_MARK = (
+    "INSERT INTO marks (segment, counted, assembled) VALUES (?, ?, ?)"
+    " ON CONFLICT (segment) DO UPDATE SET counted = excluded.counted, assembled = excluded.assembled"
+)
+_SET_WAITING = (
+    "INSERT INTO waiting (signal, n) VALUES (?, ?) ON CONFLICT (signal) DO UPDATE SET n = excluded.n"
+)
+_SET_META = (
+    "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+)
+_ADD_CALL = (
+    "INSERT INTO calls (id, destination, trace_id, span_id, started_us, run, step)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+_REMOVE_CALL = (
+    "DELETE FROM calls WHERE id = ?",
+    "DELETE FROM bodies WHERE id = ?",
+    "DELETE FROM dead_letters WHERE call_id = ?",
+)
+_KEEP_FRONTS = "DELETE FROM folded_fronts WHERE rowid <= (SELECT max(rowid) FROM folded_fronts) - ?"
+_KEEP_FLUSHES = "DELETE FROM flushes WHERE id <= (SELECT max(id) FROM flushes) - ?"
+# Rows lie in the order of their time but for outliers, so the first young one ends the search.
+_DROP_DIGESTS = (
+    "DELETE FROM digests WHERE id < max((SELECT max(id) FROM digests) + 1 - ?,"
+    " ifnull((SELECT id FROM digests WHERE event_ns >= ? ORDER BY id LIMIT 1), 9223372036854775807))"
+)
+_DROP_RECENT = _DROP_DIGESTS.replace("digests", "recent")
+
+
+class Transaction:
+    """One transaction under way; `Store.transaction` makes it and ends it. Nothing of it is seen before."""
+
+    def __init__(self, database: Database) -> None:
+        self.began_attempt = False
+        self._database = database
+        self._counts: Counter[tuple[str, str, str]] = Counter()
+        self._marks: dict[str, Mark | None] = {}
+        self._waiting: dict[str, int] = {}
+        self._calls: list[tuple[int, int, str, str, int, str, int | None]] = []
+        self._bodies: list[tuple[int, int, bytes]] = []
+        self._queue: list[tuple[int, int, float | None]] = []
+        self._buffered_bytes = 0
+        self._first_id = self._last_id = self._read_number("last_call_id")
+        self._doubtful_before_us = self._read_number("doubtful_before_us")
+
+    @property
+    def last_call_id(self) -> int:
+        """The id of the youngest call, stored now or ever; 0 before the first."""
+        return self._last_id
+
+    def set_mark(self, segment: str, counted: int, assembled: int) -> None:
+        """Move the reading positions of a segment."""
+        self._marks[segment] = Mark(counted, assembled)
+
+    def drop_mark(self, segment: str) -> None:
+        """Forget a segment whose file is gone."""
+        self._marks[segment] = None
+
+    def add_count(self, signal: str, outcome: str, n: int, reason: str = "") -> None:
+        """Add to the ledger. A correction may be negative."""
+        self._counts[signal, outcome, reason] += n
+
+    def set_waiting(self, signal: str, n: int) -> None:
+        """Set how many items of the signal are held in open traces."""
+        self._waiting[signal] = n
+
+    def add_digests(self, digests: Iterable[tuple[bytes, int]]) -> None:
+        """Add digests of requests, each with the newest event time when it was seen, in that order."""
+        self._database.run_many("INSERT INTO digests (digest, event_ns) VALUES (?, ?)", digests)
+
+    def drop_digests(self, before_ns: int, keep: int = _DIGESTS_KEPT) -> None:
+        """Forget the oldest: up to the first that is not older than that, and all but the youngest `keep`."""
+        self._database.run(_DROP_DIGESTS, (keep, before_ns))
+
+    def remember(self, trace_id: str, memory: bytes, event_ns: int) -> None:
+        """Add to what is known of a trace that was given out."""
+        sql = "INSERT INTO recent (trace_id, memory, event_ns) VALUES (?, ?, ?)"
+        self._database.run(sql, (trace_id, memory, event_ns))
+
+    def forget_traces(self, before_ns: int, keep: int) -> None:
+        """Forget the oldest memories, as `drop_digests` does with digests."""
+        self._database.run(_DROP_RECENT, (keep, before_ns))
+
+    def add_destination(self, config: str, entity: str, project: str) -> int:
+        """The id of the destination, which is made at the first call."""
+        self._database.run(
+            "INSERT INTO destinations (config, asked_entity, project, entity) VALUES (?1, ?2, ?3, ?2)"
+            " ON CONFLICT (config, asked_entity, project) DO NOTHING",
+            (config, entity, project),
+        )
+        sql = "SELECT id FROM destinations WHERE config = ? AND asked_entity = ? AND project = ?"
+        return self._database.number(sql, (config, entity, project))
+
+    def set_entity(self, destination: int, entity: str) -> None:
+        """Note what the empty entity of a destination stands for."""
+        self._database.run("UPDATE destinations SET entity = ? WHERE id = ?", (entity, destination))
+
+    def add_call(self, call: NewCall) -> int:
+        """The id of the call, which is stored, queued for delivery and counted as received."""
+        self._last_id += 1
+        call_id = self._last_id
+        destination, trace_id, span_id, started_us, run, step, body = call
+        self._calls.append((call_id, destination, trace_id, span_id, started_us, run, step))
+        self._bodies.append((call_id, google_crc32c.value(body), body))
+        # After damage nobody knows what became of older calls that come again: they are read back first.
+        doubtful = started_us < self._doubtful_before_us
+        self._queue.append((destination, call_id, 0.0 if doubtful else None))
+        self._buffered_bytes += len(body)
+        if len(self._calls) >= _BUFFER_CALLS or self._buffered_bytes >= _BUFFER_BYTES:
+            self._write_calls()
+        return call_id
+
+    def begin_attempt(self, call_ids: Sequence[int], at_s: float) -> None:
+        """Mark the calls as in flight: from here on a restart reads back before it sends them again."""
+        self._mark_flight(call_ids, at_s)
+        self.began_attempt = True
+
+    def settle(self, call_ids: Sequence[int], outcome: str, reason: str = "") -> None:
+        """Take the calls off the outbox and count them; one that is not there (any more) changes nothing."""
+        self._write_calls()
+        taken = self._database.run_many(_TAKE_OFF, ((call_id,) for call_id in call_ids))
+        self.add_count("calls", outcome, max(0, taken), reason)
+
+    def release(self, call_ids: Sequence[int]) -> None:
+        """Take the mark off again: it is known that Weave has not taken the calls."""
+        self._mark_flight(call_ids, None)
+
+    def bury(self, call_id: int, status: int, answer: str, reason: str) -> None:
+        """Move the call from the outbox to the dead letters, and count it as rejected for the reason."""
+        self._write_calls()
+        if self._database.run(_TAKE_OFF, (call_id,)):
+            sql = "INSERT OR REPLACE INTO dead_letters (call_id, status, answer, reason) VALUES (?, ?, ?, ?)"
+            self._database.run(sql, (call_id, status, answer, reason))
+            self.add_count("calls", "rejected", 1, reason)
+
+    def fold_front(self, name: str, counts: Mapping[tuple[str, str, str], int]) -> None:
+        """Take the counters of a dead front into the ledger, once for each name."""
+        sql = "INSERT INTO folded_fronts (name) VALUES (?) ON CONFLICT (name) DO NOTHING"
+        if self._database.run(sql, (name,)):
+            self._counts.update(as_received(counts))
+            self._database.run(_KEEP_FRONTS, (_FRONTS_KEPT,))
+
+    def add_flush(self, token: bytes, last_call_id: int) -> None:
+        """Note a flush: it is settled once no call up to that id is in the outbox."""
+        sql = "INSERT OR REPLACE INTO flushes (token, last_call_id) VALUES (?, ?)"
+        self._database.run(sql, (token, last_call_id))
+        self._database.run(_KEEP_FLUSHES, (_FLUSHES_KEPT,))
+
+    def prune(self, keep_bytes: int) -> int:
+        """How many calls were removed to hold no more: the oldest delivered, then the oldest dead letters.
+
+        A call that waits is never removed, so the store may stay larger. The file does not shrink; its free
+        pages are used again.
+        """
+        self._write_calls()
+        removed = 0
+        for chunk in self._prunable():
+            if self._used_bytes() <= keep_bytes:
+                break
+            for sql in _REMOVE_CALL:
+                self._database.run_many(sql, chunk)
+            removed += len(chunk)
+        return removed
+
+    def write(self) -> None:
+        """Hand over to SQLite what was only collected so far."""
+        self._write_calls()
+        counts = [(*key, n) for key, n in self._counts.items() if n]
+        self._database.run_many(_ADD_COUNT, counts)
+        marks = [(segment, *mark) for segment, mark in self._marks.items() if mark]
+        self._database.run_many(_SET_MARK, marks)
+        gone = [(segment,) for segment, mark in self._marks.items() if not mark]
+        self._database.run_many("DELETE FROM marks WHERE segment = ?", gone)
+        self._database.run_many(_SET_WAITING, self._waiting.items())
+        if self._last_id != self._first_id:
+            self._database.run(_SET_META, ("last_call_id", str(self._last_id)))
+
+    def _read_number(self, name: str) -> int:
+        return self._database.number("SELECT value FROM meta WHERE name = ?", (name,))
+
+    def _mark_flight(self, call_ids: Sequence[int], since_s: float | None) -> None:
+        self._write_calls()
+        self._database.run_many(_MARK_FLIGHT, ((call_id, since_s) for call_id in call_ids))
+
+    def _write_calls(self) -> None:
+        if not self._calls:
+            return
+        calls, bodies, queue = self._calls, self._bodies, self._queue
+        self._calls, self._bodies, self._queue, self._buffered_bytes = [], [], [], 0
+        self.add_count("calls", "received", len(calls))
+        self._database.run_many(_ADD_CALL, calls)
+        self._database.run_many("INSERT INTO bodies (id, crc32c, body) VALUES (?, ?, ?)", bodies)
+        sql = "INSERT INTO outbox (destination, call_id, in_flight_since_s) VALUES (?, ?, ?)"
+        self._database.run_many(sql, queue)
+
+    def _prunable(self) -> Iterator[list[tuple[int]]]:
+        last_id = 0
+        while chunk := self._database.rows(_DELIVERED, (last_id, _PRUNE_CALLS)):
+            last_id = chunk[-1][0]
+            yield chunk
+        while chunk := self._database.rows("SELECT call_id FROM dead_letters ORDER BY call_id LIMIT 100"):
+            yield chunk
+
+    def _used_bytes(self) -> int:
+        free = self._database.number("PRAGMA freelist_count")
+        return (self._database.number("PRAGMA page_count") - free) * PAGE_BYTES

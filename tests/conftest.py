@@ -1,0 +1,46 @@
+"""Fixtures of all tests: a clean environment, and peers that live for the session, wiped for each test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.peers.weave import WeavePeer
+
+_FOREIGN = ("OTEL_", "WANDB_", "WEAVE_", "WF_")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting, key or netrc of the developer's, and no data directory but the test's own."""
+    for name in [name for name in os.environ if name.startswith(_FOREIGN)]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    monkeypatch.setenv("OTEL_WANDB_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+
+
+@pytest.fixture(scope="session")
+def weave_process() -> Iterator[WeavePeer]:
+    with WeavePeer() as peer:
+        yield peer
+
+
+@pytest.fixture
+def weave_peer(weave_process: WeavePeer) -> WeavePeer:
+    """A real Weave trace server: running, empty and in good health when the test begins."""
+    weave_process.ensure_running()
+    weave_process.reset()
+    return weave_process
+
+
+@pytest.fixture
+def online(weave_peer: WeavePeer, monkeypatch: pytest.MonkeyPatch) -> WeavePeer:
+    """The Weave peer, with an environment that leads to it and the project `team/rag`."""
+    for name, value in weave_peer.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("OTEL_WANDB_PROJECT", "team/rag")
+    return weave_peer
