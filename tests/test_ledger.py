@@ -53,10 +53,10 @@ def test_what_is_no_part_of_the_balance_stands_beside_it() -> None:
 
 
 def test_each_figure_can_unbalance_its_line() -> None:
-    for key in COUNTS:
+    for key, n in COUNTS.items():
         if key[:2] in (("calls", "withheld"), ("journal", "dropped")):
             continue
-        changed = compose({**COUNTS, key: COUNTS[key] + 1}, {"spans": 25}, {}, 5, {})
+        changed = compose({**COUNTS, key: n + 1}, {"spans": 25}, {}, 5, {})
         sign = 1 if key[1] == "received" else -1
         assert changed.imbalance() == {key[0]: sign}
         assert not changed.balanced

@@ -7,6 +7,7 @@ changes nothing: `finish` moves what is in the way to the quarantine and gives t
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable
@@ -81,7 +82,7 @@ def _move_away(path: Path, quarantine: Path) -> Path | None:
     names = (f"{path.stem}-{stamp}{f'-{n}' if n else ''}{path.suffix}" for n in range(1000))
     place = next(place for name in names if not (place := quarantine / name).exists())
     for suffix in files:
-        beside(path, suffix).rename(beside(place, suffix))
+        shutil.move(beside(path, suffix), beside(place, suffix))  # also to another file system
     return place
 
 

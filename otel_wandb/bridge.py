@@ -1,0 +1,242 @@
+"""What finishes what the fronts acknowledged: one for each data directory.
+
+A bridge is a drain (journal to store) and a delivery (store to W&B), which know nothing of each other, and
+the life around them: threads, heartbeat, and when to end. It runs as a process (`bridge_process`) or, in
+tests and in memory mode, as a thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from otel_wandb import __version__
+from otel_wandb.config import Settings
+from otel_wandb.datadir import BridgeInfo, BridgeLock, DataDir
+from otel_wandb.delivery.weave import WeaveDelivery
+from otel_wandb.drain import Drain, Source
+from otel_wandb.errors import OtelWandbError, StoreError
+from otel_wandb.fronts import read_fronts
+from otel_wandb.journal import JournalReader
+from otel_wandb.memory import MemoryJournal
+from otel_wandb.store import Store
+
+_log = logging.getLogger("otel_wandb.bridge")
+
+_POLL_S = 0.1
+_HEARTBEAT_S = 1.0
+_RETRY_S = 5.0
+_ALONE_S = 2.0
+
+
+class Bridge:
+    """Drain and delivery of one directory. `step` and `run` belong to one thread; the rest is for any."""
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        store: Store,
+        settings: Settings,
+        data_dir: DataDir | None = None,
+        lock: BridgeLock | None = None,
+        replay: bool = False,
+        deliver: bool = True,
+    ) -> None:
+        self.data_dir = data_dir
+        self._store = store
+        self._settings = settings
+        self._lock = lock
+        self._known_settings: dict[str, Settings] = {settings.digest: settings, "": settings}
+        self._delivery = WeaveDelivery(store, settings_of=self.settings_of) if deliver else None
+        self._drain = Drain(
+            source,
+            store,
+            settings,
+            settings_of=self.settings_of,
+            waits_for_delivery=lambda: self._delivery is not None and not self._delivery.offline,
+            replay=replay,
+        )
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._delivery_thread: threading.Thread | None = None
+        self._info = BridgeInfo.now(version=__version__)
+        self._heartbeat_s = 0.0
+        self._read_bytes = 0
+        self._rate = 0.0
+        self._busy_s = time.monotonic()
+
+    @property
+    def running(self) -> bool:
+        """Whether the thread that `start` made is alive."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def settings_of(self, digest: str) -> Settings:
+        """The settings that a frame names; this bridge's own where their document is gone."""
+        settings = self._known_settings.get(digest)
+        if settings is None:
+            try:
+                document = self.data_dir.read_config(digest) if self.data_dir else None
+                settings = Settings.from_json(document) if document else self._settings
+            except (OSError, OtelWandbError, ValueError) as error:
+                _log.warning(
+                    "The settings %s cannot be read (%s); this bridge's own are used.", digest, error
+                )
+                settings = self._settings
+            self._known_settings[digest] = settings
+        return settings
+
+    def step(self) -> bool:
+        """Take one chunk of the journal to the store; False when there was nothing to read, or no room.
+
+        A store that cannot be written to (its disk is full) leaves everything as it was before the chunk.
+        """
+        try:
+            if not self._drain.has_room():
+                limit_mib = self._settings.store_limit_bytes >> 20
+                _log.warning("The store holds %d MiB that are not delivered; the journal waits.", limit_mib)
+                self._stop.wait(_RETRY_S)
+                return False
+            busy = self._drain.step()
+        except StoreError as error:
+            _log.warning("The store cannot be written to: %s. Nothing is lost; the next try follows.", error)
+            self._stop.wait(_RETRY_S)
+            self._drain.restore()
+            return False
+        if busy and self._delivery is not None:
+            self._delivery.wake()
+        return busy
+
+    def finish_input(self) -> None:
+        """Read what is there, and finish every open trace: nothing more will come (replay)."""
+        self._drain.finish_input()
+
+    def backlog_bytes(self) -> int:
+        """How much of the journal is not read yet."""
+        return self._drain.unread_bytes()
+
+    def deliver_due(self, deadline_s: float) -> str:
+        """Deliver until nothing waits or the time is up; why something still waits, else empty."""
+        if self._delivery is None:
+            return "this bridge does not deliver"
+        progress = self._delivery.deliver_due(deadline_s=deadline_s)
+        if not progress.waiting:
+            return ""
+        return progress.problem or f"{progress.waiting} calls still wait after {deadline_s:g} s"
+
+    def flush_settled(self, token: bytes) -> bool:
+        """Whether all that was appended before the flush frame was delivered or, offline, stored."""
+        return bool(self._store.reader.flush_settled(token))
+
+    def start(self) -> None:
+        """Run as a daemon thread of this process."""
+        self._thread = threading.Thread(target=self.run, name="otel-wandb-bridge", daemon=True)
+        self._thread.start()
+
+    def run(self, *, ends: Callable[[Bridge], bool] = lambda _: False) -> None:
+        """Work until `close` is called or `ends` says so; a failure is logged, and the work taken up anew."""
+        self._start_delivery()
+        while not self._stop.is_set():
+            try:
+                self._beat()
+                busy = self.step()
+            except Exception:  # noqa: BLE001  whatever it was, the journal still has everything
+                _log.exception("The bridge stumbled; it takes up its last position in %g s.", _RETRY_S)
+                self._stop.wait(_RETRY_S)
+                self._drain.restore()
+                continue
+            if busy:
+                self._busy_s = time.monotonic()
+            elif ends(self):
+                break
+            else:
+                self._stop.wait(_POLL_S)
+
+    def close(self) -> None:
+        """Stop both threads, close the store, release the directory."""
+        self._stop.set()
+        for thread in (self._thread, self._delivery_thread):
+            if thread is not None and thread is not threading.current_thread():
+                thread.join()
+        if self._delivery is not None:
+            self._delivery.close()
+        self._store.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def has_fronts(self) -> bool:
+        """Whether a process of our version or older still appends here."""
+        return self.data_dir is not None and any(
+            front.alive and _release(front.version) <= _release(__version__)
+            for front in read_fronts(self.data_dir.fronts)
+        )
+
+    def is_delivered(self) -> bool:
+        """Whether nothing waits for delivery; offline, all that is stored counts as delivered."""
+        return self._delivery is None or self._delivery.offline or self._store.reader.outbox_size() == 0
+
+    def is_alone(self) -> bool:
+        """True when no front is left and nothing is open, unread or undelivered: the process may end."""
+        if time.monotonic() - self._busy_s < _ALONE_S or self.has_fronts():
+            return False
+        return not self._drain.open_traces and not self._drain.unread_bytes() and self.is_delivered()
+
+    def _beat(self) -> None:
+        now_s = time.monotonic()
+        if self.data_dir is None or now_s - self._heartbeat_s < _HEARTBEAT_S:
+            return
+        read_bytes, passed_s = self._drain.read_bytes - self._read_bytes, now_s - self._heartbeat_s
+        self._rate = 0.9 * self._rate + 0.1 * read_bytes * 60 / max(_HEARTBEAT_S, passed_s)
+        self._heartbeat_s, self._read_bytes = now_s, self._drain.read_bytes
+        self._info = self._info.beat(doing=self._doing(), read_bytes_per_min=round(self._rate, 1))
+        self.data_dir.write_bridge_info(self._info)
+        for front in read_fronts(self.data_dir.fronts):
+            if not front.alive:
+                with self._store.transaction() as tx:
+                    tx.fold_front(front.name, front.counts)
+                (self.data_dir.fronts / front.name).unlink(missing_ok=True)
+
+    def _doing(self) -> str:
+        doing = f"{self._drain.open_traces} traces open"
+        return f"{doing}; {self._delivery.sentence()}" if self._delivery is not None else doing
+
+    def _start_delivery(self) -> None:
+        if self._delivery is not None and self._delivery_thread is None:
+            self._delivery_thread = threading.Thread(
+                target=self._delivery.run, args=(self._stop,), name="otel-wandb-delivery", daemon=True
+            )
+            self._delivery_thread.start()
+
+
+def open_bridge(
+    data_dir: DataDir, settings: Settings, *, replay: bool = False, deliver: bool = True
+) -> Bridge:
+    """A bridge that holds the directory's lock; `BridgeRunning` where another one does."""
+    lock = data_dir.lock()
+    try:
+        store = Store.open(data_dir.store, fsync=settings.fsync, quarantine=data_dir.quarantine)
+        if store.recovered:
+            _log.warning("The store was damaged: %s", store.recovered)
+        return Bridge(
+            source=JournalReader(data_dir.journal, quarantine=data_dir.quarantine),
+            store=store,
+            settings=settings,
+            data_dir=data_dir,
+            lock=lock,
+            replay=replay,
+            deliver=deliver,
+        )
+    except BaseException:
+        lock.release()
+        raise
+
+
+def open_memory_bridge(journal: MemoryJournal, settings: Settings) -> Bridge:
+    """A bridge over a journal and a store in memory: what it holds dies with the process."""
+    return Bridge(source=journal, store=Store.open(None), settings=settings)
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())

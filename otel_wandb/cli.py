@@ -1,0 +1,190 @@
+"""The command line: `otel-wandb replay`, `status`, `config`. Nothing else of the package prints."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+import msgspec
+
+from otel_wandb import __version__
+from otel_wandb.config import SETTINGS, Resolved, resolve
+from otel_wandb.datadir import DataDir
+from otel_wandb.errors import OtelWandbError
+from otel_wandb.replay import Replay, replay_files, write_calls
+from otel_wandb.status import read_status
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+_EXIT_BAD_INPUT = 1
+
+
+def _configured(command: Command) -> Command:
+    """Give a command the options that every command has: where the data lives, and the file of settings."""
+    options = (
+        click.option(
+            "--config",
+            "config_file",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="A YAML file of settings (default: the one that OTEL_WANDB_CONFIG names).",
+        ),
+        click.option(
+            "--data-dir",
+            type=click.Path(file_okay=False, path_type=Path),
+            help="Where journal and store live (default: OTEL_WANDB_DIR, else the user's state directory).",
+        ),
+    )
+    for option in options:
+        command = option(command)
+    return command
+
+
+class _Group(click.Group):
+    """Shows our own errors as one sentence instead of a traceback."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except OtelWandbError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="otel-wandb")
+def main() -> None:
+    """Point any OpenTelemetry service at Weights & Biases.
+
+    Spans become Weave traces; nothing is lost when the network, W&B or a process fails, because everything
+    is in a journal on disk before it is acknowledged.
+
+    \b
+    From a service:     OTEL_TRACES_EXPORTER=weave opentelemetry-instrument python app.py
+    From OTLP files:    otel-wandb replay traces.jsonl
+    To see what became of it:   otel-wandb status
+    """
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--calls",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the Weave calls, one JSON object a line.",
+)
+@click.option(
+    "--rows",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the rows of the charts, one JSON object a line.",
+)
+@click.option(
+    "--alerts",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the alerts, one JSON object a line.",
+)
+@click.option("--no-deliver", is_flag=True, help="Convert and store only; a later bridge delivers.")
+@click.option(
+    "--timeout", "timeout_s", default=60.0, show_default=True, help="Seconds to wait for the delivery."
+)
+@_configured
+def replay(
+    files: tuple[Path, ...],
+    calls: Path | None,
+    rows: Path | None,
+    alerts: Path | None,
+    no_deliver: bool,
+    timeout_s: float,
+    config_file: Path | None,
+    data_dir: Path | None,
+) -> None:
+    """Put OTLP files through the whole bridge, with event time as the clock.
+
+    FILES hold OTLP/JSON: one request a line, as the Collector's `file` exporter writes it, or one document;
+    `.gz` is unpacked. Traces and logs of one service may be given together. The same files give the same
+    output, byte for byte; what a data directory has seen before is not delivered twice.
+
+    \b
+    otel-wandb replay traces.jsonl logs.jsonl --no-deliver --calls calls.jsonl
+    """
+    settings = resolve({"data_dir": data_dir and str(data_dir)}, file=config_file).settings
+    directory = DataDir(Path(settings.data_dir))
+    directory.create()
+    outcome = replay_files(
+        list(files), settings, directory, deliver=not no_deliver, deliver_timeout_s=timeout_s
+    )
+    if calls is not None:
+        write_calls(calls, directory, outcome.trace_ids)
+    for empty in (rows, alerts):
+        if empty is not None:
+            empty.write_bytes(b"")
+    _report(outcome, directory, delivering=not no_deliver)
+    if outcome.unreadable:
+        sys.exit(_EXIT_BAD_INPUT)
+
+
+def _report(outcome: Replay, directory: DataDir, *, delivering: bool) -> None:
+    for unreadable in outcome.unreadable:
+        click.echo(f"{unreadable.place}: expected {unreadable.expected}", err=True)
+    status = read_status(directory)
+    spans, waiting = status.ledger.lines["spans"], status.ledger.lines["calls"].waiting
+    click.echo(
+        f"{spans.received} spans received, {spans.delivered} became calls, {waiting} calls wait.", err=True
+    )
+    if delivering and outcome.problem:
+        click.echo(f"Not everything was delivered: {outcome.problem}", err=True)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON document, for scripts.")
+@_configured
+def status(as_json: bool, config_file: Path | None, data_dir: Path | None) -> None:
+    """Tell what was received and what became of it, and what the bridge does.
+
+    For every signal: received = delivered + sampled_out + rejected + dropped + waiting. Nothing is dropped
+    or rejected without a reason that stands here.
+    """
+    settings = resolve({"data_dir": data_dir and str(data_dir)}, file=config_file).settings
+    seen = read_status(DataDir(Path(settings.data_dir)), settings)
+    click.echo(seen.to_json() if as_json else seen.render())
+
+
+@main.group()
+def config() -> None:
+    """Show the settings that hold here, or check a file of settings."""
+
+
+@config.command("show")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document, for scripts.")
+@_configured
+def config_show(as_json: bool, config_file: Path | None, data_dir: Path | None) -> None:
+    """Print each setting, its value, and where the value came from."""
+    resolved = resolve({"data_dir": data_dir and str(data_dir)}, file=config_file)
+    values = _values(resolved)
+    if as_json:
+        document = {name: {"value": value, "origin": resolved.origin[name]} for name, value in values.items()}
+        click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+        return
+    width = max(len(name) for name in values)
+    shown = {name: str(value) if value != "" else "-" for name, value in values.items()}
+    column = max(len(value) for value in shown.values())
+    for name, value in shown.items():
+        click.echo(f"{name:{width}}  {value:{column}}  {resolved.origin[name]}")
+
+
+@config.command("check")
+@_configured
+def config_check(config_file: Path | None, data_dir: Path | None) -> None:
+    """Exit 0 if the settings are right, 1 with the reason otherwise."""
+    resolved = resolve({"data_dir": data_dir and str(data_dir)}, file=config_file)
+    changed = sum(origin != "default" for origin in resolved.origin.values())
+    click.echo(f"The settings are right; {changed} differ from their defaults.")
+
+
+def _values(resolved: Resolved) -> dict[str, object]:
+    return {setting.name: getattr(resolved.settings, setting.name) for setting in SETTINGS}
+
+
+if __name__ == "__main__":
+    main()

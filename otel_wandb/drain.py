@@ -1,0 +1,230 @@
+"""Journal to store: reads chunks, puts them through the pipeline, and commits the outcome with the positions.
+
+Nothing is kept that a restart could not take up: the positions are in the store, in the transaction of their
+effects, and what was only in memory comes again from the journal.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from otel_wandb.config import Settings
+from otel_wandb.journal import Damage, Frame, Segment
+from otel_wandb.marks import Marks
+from otel_wandb.pipeline import Pipeline, limits_of
+from otel_wandb.store import Store
+from otel_wandb.work import Destinations, Work, write_work
+
+_log = logging.getLogger("otel_wandb.bridge")
+
+_CHUNK_BYTES = 8 << 20
+_TIDY_S = 60.0
+_HOUR_NS = 3600 * 1_000_000_000
+_RECENT_TRACES = 100_000
+
+
+class Source(Protocol):
+    """Where frames are read from: the journal on disk, or one in memory."""
+
+    def segments(self) -> list[Segment]:
+        """What can be read, in a fixed order."""
+        ...
+
+    def read(self, name: str, offset: int, *, max_bytes: int = ...) -> Iterator[Frame | Damage]:
+        """The frames of a segment from an offset on."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Let a finished segment go."""
+        ...
+
+
+class Drain:
+    """Takes the journal to the store, a chunk at a time. Belongs to one thread.
+
+    `waits_for_delivery` tells, when a flush is read, whether it has to wait until its calls are delivered
+    (else, offline, being stored is enough).
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        store: Store,
+        settings: Settings,
+        *,
+        settings_of: Callable[[str], Settings],
+        waits_for_delivery: Callable[[], bool],
+        replay: bool = False,
+    ) -> None:
+        self.read_bytes = 0
+        """How much was read since the start."""
+        self._source = source
+        self._store = store
+        self._settings = settings
+        self._settings_of = settings_of
+        self._waits_for_delivery = waits_for_delivery
+        self._replay = replay
+        self._tidied_s = time.monotonic()
+        # The wall clock as it was, plus what has passed since: jumps of the system's clock end no trace.
+        self._clock_offset_ns = time.time_ns() - time.monotonic_ns()
+        self.restore()
+
+    @property
+    def open_traces(self) -> int:
+        """How many traces are not finished."""
+        return self._pipeline.assembly.open_traces
+
+    def step(self) -> bool:
+        """Take one chunk of the journal to the store; False when there was nothing to read.
+
+        Raises StoreError where the store cannot be written to; `restore` then takes up the last position.
+        """
+        read_any = self._read_chunk()
+        self._pipeline.tick(self._now_ns())
+        self._commit(self._pipeline.take_work())
+        return read_any
+
+    def finish_input(self) -> None:
+        """Read what is there, and finish every open trace: nothing more will come."""
+        while self.step():
+            pass
+        self._pipeline.finish()
+        self._commit(self._pipeline.take_work())
+
+    def has_room(self) -> bool:
+        """Whether the store may grow; delivered calls are pruned for it, undelivered ones never."""
+        limit = self._settings.store_limit_bytes
+        if self._store.reader.size_bytes() < limit:
+            return True
+        with self._store.transaction() as tx:
+            tx.prune(int(limit * 0.9))
+        return self._store.reader.size_bytes() < limit
+
+    def unread_bytes(self) -> int:
+        """How much of the journal is not read yet."""
+        return sum(
+            max(0, segment.size - self._positions.get(segment.name, 0))
+            for segment in self._source.segments()
+            if segment.name not in self._foreign
+        )
+
+    def restore(self) -> None:
+        """Take up the stored positions, and read again what was open."""
+        self._marks = Marks()
+        self._pipeline = Pipeline(
+            marks=self._marks,
+            limits=limits_of(self._settings),
+            settings_of=self._settings_of,
+            replay=self._replay,
+        )
+        self._destinations = Destinations()
+        self._positions: dict[str, int] = {}
+        self._foreign: set[str] = set()
+        reader = self._store.reader
+        self._pipeline.restore(
+            reader.digests(), ((r.trace_id, r.memory, r.event_ns) for r in reader.recent())
+        )
+        present = {segment.name for segment in self._source.segments()}
+        gone = []
+        for name, mark in reader.marks().items():
+            if name not in present:
+                gone.append(name)
+                continue
+            self._marks.restore(name, mark.counted)
+            self._positions[name] = mark.assembled
+            self._read_again(name, mark.counted)
+        if gone:
+            with self._store.transaction() as tx:
+                for name in gone:
+                    tx.drop_mark(name)
+
+    def _read_again(self, name: str, counted: int) -> None:
+        while self._positions[name] < counted:
+            before = self._positions[name]
+            for item in self._source.read(name, before, max_bytes=_CHUNK_BYTES):
+                if item.end > counted:
+                    break
+                self._take(item)
+            if self._positions[name] == before:
+                break
+
+    def _read_chunk(self) -> bool:
+        room = _CHUNK_BYTES
+        for segment in self._source.segments():
+            position = self._positions.setdefault(segment.name, 0)
+            if segment.name in self._foreign or (position >= segment.size and segment.alive):
+                continue
+            for item in self._source.read(segment.name, position, max_bytes=room):
+                self._take(item)
+                room -= item.end - item.offset
+            if room <= 0:
+                break
+        self.read_bytes += _CHUNK_BYTES - room
+        return room < _CHUNK_BYTES
+
+    def _take(self, item: Frame | Damage) -> None:
+        if isinstance(item, Frame):
+            self._pipeline.take_frame(item, self._now_ns())
+        elif item.reason == "foreign":
+            self._foreign.add(item.segment)  # a newer front's file: a newer bridge will read it
+            return
+        else:
+            _log.warning(
+                "Segment %s is damaged at %d (%s); reading goes on at %d.",
+                item.segment,
+                item.offset,
+                item.reason,
+                item.end,
+            )
+            self._pipeline.take_damage(item)
+        self._positions[item.segment] = item.end
+
+    def _commit(self, work: Work) -> None:
+        changes = self._marks.take_changes()
+        if work or changes:
+            assembly = self._pipeline.assembly
+            with self._store.transaction() as tx:
+                write_work(tx, work, self._destinations)
+                last_id = tx.last_call_id if self._waits_for_delivery() else 0
+                for token in work.flushes:
+                    tx.add_flush(token, last_id)
+                for name, counted, assembled in changes:
+                    tx.set_mark(name, counted, assembled)
+                tx.set_waiting("spans", assembly.open_spans)
+                tx.set_waiting("log_records", assembly.open_logs)
+            self._remove_finished()
+        self._tidy()
+
+    def _remove_finished(self) -> None:
+        finished = [
+            segment.name
+            for segment in self._source.segments()
+            if not segment.alive and self._marks.assembled(segment.name) >= segment.size > 0
+        ]
+        if not finished:
+            return
+        if self._settings.fsync != "never":
+            self._store.sync()  # what the segment held must be on the disk before the segment is not
+        for name in finished:
+            self._source.remove(name)
+            self._marks.drop(name)
+            self._positions.pop(name, None)
+        with self._store.transaction() as tx:
+            for name in finished:
+                tx.drop_mark(name)
+
+    def _tidy(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._tidied_s < _TIDY_S:
+            return
+        self._tidied_s = now_s
+        horizon_ns = self._pipeline.newest_event_ns - _HOUR_NS
+        with self._store.transaction() as tx:
+            tx.drop_digests(horizon_ns)
+            tx.forget_traces(horizon_ns, keep=_RECENT_TRACES)
+
+    def _now_ns(self) -> int:
+        return time.monotonic_ns() + self._clock_offset_ns

@@ -1,0 +1,245 @@
+"""What becomes of a frame: the bridge's work between the journal and the store, without either of them.
+
+Frames go in, one at a time, with the time that it is; a `Work` comes out, which the bridge writes in one
+transaction. No I/O happens here, so the same frames always give the same work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable
+
+from otel_wandb.config import Settings
+from otel_wandb.errors import InputError
+from otel_wandb.ingest.otlp import Decoded, decode
+from otel_wandb.journal import Damage, Frame, Kind
+from otel_wandb.marks import Marks
+from otel_wandb.records import LogBatch, MetricBatch, SpanBatch
+from otel_wandb.redaction import Redactor
+from otel_wandb.traces.assembly import Assembly, AssemblyLimits
+from otel_wandb.traces.calls import Call, shape_trace
+from otel_wandb.traces.finished import FinishedTrace, Placed
+from otel_wandb.work import ShapedCall, Work
+
+_log = logging.getLogger("otel_wandb.pipeline")
+
+_HOUR_NS = 3600 * 1_000_000_000
+_DIGEST_BYTES = 16
+_MAX_DIGESTS = 1_000_000
+
+
+def limits_of(settings: Settings) -> AssemblyLimits:
+    """The assembly's limits that the settings ask for."""
+    second = 1_000_000_000
+    return AssemblyLimits(
+        linger_ns=int(settings.linger_s * second),
+        idle_ns=int(settings.trace_idle_s * second),
+        max_age_ns=int(settings.trace_max_s * second),
+        partial_after_ns=int(settings.trace_partial_after_s * second),
+        max_traces=settings.max_open_traces,
+        max_trace_spans=settings.max_trace_spans,
+        max_bytes=settings.max_open_bytes,
+    )
+
+
+class Pipeline:
+    """Frames in, work out. Not thread-safe.
+
+    `settings_of` gives the settings that a frame names by digest; `replay` makes the newest event time the
+    clock, so that the outcome depends on the input alone.
+    """
+
+    def __init__(
+        self,
+        *,
+        marks: Marks,
+        limits: AssemblyLimits,
+        settings_of: Callable[[str], Settings],
+        replay: bool = False,
+    ) -> None:
+        self.assembly = Assembly(limits, marks)
+        self.newest_event_ns = 0
+        self._marks = marks
+        self._settings_of = settings_of
+        self._replay = replay
+        self._digests: dict[bytes, int] = {}
+        self._redactor = Redactor()
+        self._work = Work()
+
+    def restore(
+        self, digests: Iterable[tuple[bytes, int]], memories: Iterable[tuple[str, bytes, int]]
+    ) -> None:
+        """Take up what an earlier bridge had stored."""
+        self._digests.update(digests)
+        for trace_id, memory, event_ns in memories:
+            self.assembly.restore(trace_id, memory, event_ns)
+            self.newest_event_ns = max(self.newest_event_ns, event_ns)
+
+    def take_frame(self, frame: Frame, now_ns: int) -> None:
+        """Count the frame's items and place its spans and log records.
+
+        A frame at or before `counted` is read again after a restart: it is placed, not counted.
+        """
+        again = frame.end <= self._marks.counted(frame.segment)
+        self._marks.advance(frame.segment, frame.end)
+        if frame.kind is Kind.FLUSH:
+            if not again:
+                self._shape(self.assembly.flush(frame.segment.rsplit("-", 1)[0]))
+                self._work.flushes.append(frame.payload)
+            return
+        signal = frame.kind.signal
+        assert signal is not None  # every kind but FLUSH carries one
+        if not again:
+            self._work.counts[signal, "received", ""] += frame.items
+            if self._is_repeat(frame):
+                self._work.counts[signal, "dropped", "duplicate"] += frame.items
+                return
+        try:
+            decoded = decode(frame.kind, frame.codec, frame.payload)
+        except InputError:
+            if not again:
+                self._work.counts[signal, "rejected", "undecodable"] += frame.items
+            return
+        if not again:
+            self._count_decoded(signal, frame.items, decoded)
+        self._place(frame, decoded, now_ns, again=again)
+        self._collect_dropped(again=again)
+
+    def take_damage(self, damage: Damage) -> None:
+        """Count what a damaged stretch of the journal held, as far as its header tells."""
+        if damage.end > self._marks.counted(damage.segment):
+            signal = damage.kind.signal if damage.kind else None
+            if damage.reason == "corrupt" and signal:
+                self._work.counts[signal, "received", ""] += damage.items or 0
+                self._work.counts[signal, "dropped", "journal_corrupt"] += damage.items or 0
+            self._work.counts["journal", "dropped", damage.reason] += 1
+        self._marks.advance(damage.segment, damage.end)
+
+    def tick(self, now_ns: int) -> None:
+        """Shape the traces that are finished by now (on replay: by the newest event time)."""
+        self._shape(self.assembly.due(self.newest_event_ns if self._replay else now_ns))
+        self._collect_dropped(again=False)
+
+    def finish(self) -> None:
+        """Shape all that is open: the input has ended."""
+        self._shape(self.assembly.finish_all())
+        self._collect_dropped(again=False)
+
+    def take_work(self) -> Work:
+        """The effects since the last call."""
+        work, self._work = self._work, Work()
+        work.memories = self.assembly.take_memories()
+        self._forget()
+        return work
+
+    def _is_repeat(self, frame: Frame) -> bool:
+        digest = hashlib.blake2b(
+            frame.payload, digest_size=_DIGEST_BYTES, key=frame.kind.name.encode()
+        ).digest()
+        if digest in self._digests:
+            return True
+        self._digests[digest] = self.newest_event_ns
+        self._work.digests.append((digest, self.newest_event_ns))
+        return False
+
+    def _forget(self) -> None:
+        horizon = self.newest_event_ns - _HOUR_NS
+        excess = len(self._digests) - _MAX_DIGESTS
+        for digest, event_ns in list(self._digests.items())[:10_000]:
+            if event_ns >= horizon and excess <= 0:
+                break
+            del self._digests[digest]
+            excess -= 1
+        self.assembly.forget(self.newest_event_ns)
+
+    def _count_decoded(
+        self, signal: str, items: int, decoded: Decoded[SpanBatch] | Decoded[LogBatch] | Decoded[MetricBatch]
+    ) -> None:
+        # The front counted by a quick look; what the decoder found is what balances.
+        self._work.counts[signal, "received", ""] += decoded.items - items
+        for reason, n in decoded.rejected.items():
+            self._work.counts[signal, "rejected", reason] += n
+
+    def _place(
+        self,
+        frame: Frame,
+        decoded: Decoded[SpanBatch] | Decoded[LogBatch] | Decoded[MetricBatch],
+        now_ns: int,
+        *,
+        again: bool,
+    ) -> None:
+        ref = (frame.segment, frame.offset)
+        size = len(frame.payload) // max(1, decoded.items)
+        for batch in decoded.batches:
+            if isinstance(batch, SpanBatch):
+                self._advance_clock(batch, now_ns)
+                now_ns = self.newest_event_ns if self._replay else now_ns
+                self.assembly.add_spans(batch, config=frame.config, frame=ref, size=size, now_ns=now_ns)
+            elif isinstance(batch, LogBatch):
+                now_ns = self.newest_event_ns if self._replay else now_ns
+                self.assembly.add_logs(batch, frame=ref, now_ns=now_ns, again=again)
+            elif not again:
+                points = sum(len(metric.points) for metric in batch.metrics)
+                self._work.counts["metric_points", "dropped", "no_metrics_yet"] += points
+
+    def _advance_clock(self, batch: SpanBatch, now_ns: int) -> None:
+        # The median, and live at most an hour ahead: one span with a wrong year must not end all others.
+        ends_ns = sorted(span.end_ns for span in batch.spans)
+        if ends_ns:
+            event_ns = ends_ns[len(ends_ns) // 2]
+            if not self._replay:
+                event_ns = min(event_ns, now_ns + _HOUR_NS)
+            self.newest_event_ns = max(self.newest_event_ns, event_ns)
+
+    def _collect_dropped(self, *, again: bool) -> None:
+        if not again:
+            for (signal, reason), n in self.assembly.dropped.items():
+                self._work.counts[signal, "dropped", reason] += n
+        self.assembly.dropped.clear()
+
+    def _shape(self, traces: list[FinishedTrace]) -> None:
+        counts = self._work.counts
+        for trace in traces:
+            settings = self._settings_of(trace.spans[0].config)
+            try:
+                shaped = shape_trace(trace, project_of=self._project_of, fold_asgi=settings.fold_asgi)
+            except Exception:  # noqa: BLE001  a mistake of ours costs one trace, not the bridge
+                _log.exception("Trace %s could not be shaped into calls; it is dropped.", trace.trace_id)
+                counts["spans", "dropped", "unshapable"] += len(trace.spans)
+                counts["log_records", "dropped", "unshapable"] += sum(len(p.logs) for p in trace.spans)
+                continue
+            counts["spans", "delivered", ""] += len(trace.spans) - shaped.folded
+            counts["spans", "dropped", "folded"] += shaped.folded
+            counts["log_records", "delivered", ""] += sum(len(p.logs) for p in trace.spans)
+            self._work.warnings.update(shaped.warnings)
+            by_id = {placed.span.span_id: placed for placed in trace.spans}
+            for call in shaped.calls:
+                self._work.calls.append(self._finish_call(call, by_id[call.id]))
+
+    def _finish_call(self, call: Call, placed: Placed) -> ShapedCall:
+        entity, project = self._project_of(placed)
+        body = call.encode()
+        if self._settings_of(placed.config).redact:
+            redacted = self._redactor.redact(body)
+            body = redacted.body
+            if redacted.withheld:
+                self._work.counts["calls", "withheld", "redactor_failed"] += 1
+        return ShapedCall(
+            config=placed.config,
+            entity=entity,
+            project=project,
+            trace_id=call.trace_id,
+            span_id=call.id,
+            started_us=placed.span.start_ns // 1000,
+            body=body,
+        )
+
+    def _project_of(self, placed: Placed) -> tuple[str, str]:
+        settings = self._settings_of(placed.config)
+        attributes = placed.resource.attributes
+        entity, project = attributes.get("wandb.entity"), attributes.get("wandb.project")
+        return (
+            entity if isinstance(entity, str) and entity else settings.entity,
+            project if isinstance(project, str) and project else settings.project,
+        )

@@ -1,0 +1,153 @@
+"""OTLP files through the whole house, with event time as the clock: the same files give the same outcome."""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from otel_wandb.bridge import Bridge, open_bridge
+from otel_wandb.config import Settings
+from otel_wandb.datadir import DataDir
+from otel_wandb.delivery.courier import encode_call
+from otel_wandb.errors import InputError, JournalFull
+from otel_wandb.fronts import FrontCounters
+from otel_wandb.ingest.files import Request, Unreadable, read_requests
+from otel_wandb.ingest.otlp import decode
+from otel_wandb.journal import Codec, JournalWriter
+from otel_wandb.records import LogBatch, SpanBatch
+from otel_wandb.store import Store
+
+_STEP_BYTES = 8 << 20
+
+
+@dataclass(slots=True)
+class Replay:
+    """What a replay did: the traces that it met, what it could not read, and whether all was delivered."""
+
+    trace_ids: set[str] = field(default_factory=set)
+    unreadable: list[Unreadable] = field(default_factory=list)
+    delivered: bool = False
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Item:
+    event_ns: int
+    file: int
+    content: Request | Unreadable = field(compare=False)
+    trace_ids: frozenset[str] = field(default=frozenset(), compare=False)
+
+
+def replay_files(
+    paths: Sequence[Path],
+    settings: Settings,
+    data_dir: DataDir,
+    *,
+    deliver: bool = True,
+    deliver_timeout_s: float = 60.0,
+) -> Replay:
+    """Replay the files, interleaved in event time where there are several, and finish every trace.
+
+    Raises `BridgeRunning` where a bridge works on the directory, `InputError` for a file that is not there,
+    `JournalFull` where the directory has no room even for what is being worked off.
+    """
+    outcome = Replay()
+    bridge = open_bridge(data_dir, settings, replay=True, deliver=deliver)
+    try:
+        data_dir.write_config(settings.to_json(), settings.digest)
+        writer_id = f"{os.getpid():x}x{os.urandom(6).hex()}"
+        journal = JournalWriter(data_dir.journal, writer_id=writer_id, fsync=settings.fsync)
+        counters = FrontCounters(data_dir.fronts, writer_id=writer_id)
+        try:
+            for item in _merge([_read(index, path) for index, path in enumerate(paths)]):
+                _feed(item, journal, counters, bridge, settings.digest, outcome)
+        finally:
+            journal.close()
+            counters.close()
+        bridge.finish_input()
+        if deliver:
+            outcome.problem = bridge.deliver_due(deliver_timeout_s)
+            outcome.delivered = not outcome.problem
+        return outcome
+    finally:
+        bridge.close()
+
+
+def _read(index: int, path: Path) -> Iterator[_Item]:
+    newest_ns = 0  # a file keeps its own order, also where its times go back
+    for content in read_requests(path):
+        if isinstance(content, Unreadable):
+            yield _Item(newest_ns, index, content)
+            continue
+        event_ns, trace_ids = _look_at(content)
+        newest_ns = max(newest_ns, event_ns)
+        yield _Item(newest_ns, index, content, trace_ids)
+
+
+def _merge(files: Sequence[Iterable[_Item]]) -> Iterator[_Item]:
+    """All items in event time: records and spans of a trace come together though their files are two."""
+    return heapq.merge(*files)
+
+
+def _look_at(request: Request) -> tuple[int, frozenset[str]]:
+    try:
+        batches = decode(request.kind, Codec.PLAIN, request.payload).batches
+    except InputError:
+        return 0, frozenset()  # the bridge rejects and counts it
+    times_ns = [0]
+    trace_ids: set[str] = set()
+    for batch in batches:
+        if isinstance(batch, SpanBatch):
+            times_ns += [span.end_ns for span in batch.spans]
+            trace_ids.update(span.trace_id for span in batch.spans)
+        elif isinstance(batch, LogBatch):
+            times_ns += [record.time_ns or record.observed_ns for record in batch.records]
+        else:
+            times_ns += [point.time_ns for metric in batch.metrics for point in metric.points]
+    return sorted(times_ns)[len(times_ns) // 2], frozenset(trace_ids)
+
+
+def _feed(
+    item: _Item,
+    journal: JournalWriter,
+    counters: FrontCounters,
+    bridge: Bridge,
+    digest: str,
+    outcome: Replay,
+) -> None:
+    content = item.content
+    if isinstance(content, Unreadable):
+        outcome.unreadable.append(content)
+        counters.add(content.signal or "spans", "rejected", "malformed", 1)
+        return
+    outcome.trace_ids |= item.trace_ids
+    while True:
+        try:
+            journal.append(content.payload, kind=content.kind, items=content.items, config=digest)
+            break
+        except JournalFull:
+            if not bridge.step():
+                raise
+    if bridge.backlog_bytes() >= _STEP_BYTES:
+        while bridge.step():
+            pass
+
+
+def write_calls(path: Path, data_dir: DataDir, trace_ids: set[str]) -> None:
+    """Write the stored calls of these traces, one JSON object a line, by start, trace and id.
+
+    A call that an earlier replay stored is among them, so that two replays of one file write the same.
+    """
+    reader = Store.open_for_reading(data_dir.store)
+    try:
+        places = sorted((c.started_us, c.trace_id, c.span_id, c.id) for c in reader.calls(trace_ids))
+        with path.open("wb") as file:
+            for _, _, _, call_id in places:
+                call = reader.call(call_id)
+                project_id = f"{call.entity}/{call.project}" if call.entity else call.project
+                file.write(encode_call(project_id, call.run, call.step, call.body) + b"\n")
+    finally:
+        reader.close()

@@ -1,0 +1,1 @@
+"""From spans to calls: traces are assembled until they are finished, then shaped into Weave calls."""

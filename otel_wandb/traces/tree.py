@@ -1,0 +1,284 @@
+"""The shape of a trace: who is whose parent, what a subtree adds up to, which span spent the tokens.
+
+Built in one walk over the spans, and safe on any input: a span that is its own ancestor becomes a root.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from otel_wandb.conventions import Facts, read_span
+from otel_wandb.conventions.facts import Kind
+from otel_wandb.records import (
+    FLAG_HAS_IS_REMOTE,
+    FLAG_IS_REMOTE,
+    SPAN_KIND_CONSUMER,
+    SPAN_KIND_INTERNAL,
+    SPAN_KIND_SERVER,
+    STATUS_ERROR,
+    Span,
+)
+from otel_wandb.traces.finished import Earlier, FinishedTrace, Placed
+from otel_wandb.traces.usage import usage_of
+
+_NO_ID: Final = "0" * 16
+_NOISE: Final = (" http send", " http receive")
+_MODEL_KINDS: Final[frozenset[Kind]] = frozenset(("chat", "embeddings", "rerank"))
+_BORDERS: Final[frozenset[Kind]] = frozenset(
+    ("tool", "agent", "workflow", "retrieval", "guardrail", "evaluation")
+)
+"""A model call below one of these is another call than the one above it."""
+
+
+class Node:
+    """A span in its tree."""
+
+    __slots__ = (
+        "answer",
+        "answered_ns",
+        "asked_ns",
+        "carriers",
+        "children",
+        "facts",
+        "failed",
+        "fine",
+        "has_earlier",
+        "kind",
+        "parent",
+        "placed",
+        "question",
+        "reported",
+        "span",
+        "spends_below",
+        "thread_id",
+        "turn_id",
+        "usage",
+    )
+
+    def __init__(self, placed: Placed, facts: Facts) -> None:
+        self.placed = placed
+        self.span = span = placed.span
+        self.facts = facts
+        self.kind: Kind = facts.kind or "other"
+        self.parent: Node | None = None
+        self.children: list[Node] = []
+        self.failed = 1 if span.status_code == STATUS_ERROR else 0
+        self.fine = 1 - self.failed
+        self.usage = usage_of(facts) if facts.usage else None
+        self.reported: dict[str, int] | None = None
+        """Tokens that are told here and were spent below."""
+        self.spends_below = False
+        self.carriers: list[Node] = []
+        """Model calls below that count their tokens, with no border between."""
+        self.has_earlier = False
+        """Something below was given out before."""
+        self.question: Facts | None = None
+        """What the first model call at or below says, and what the last one does that answered."""
+        self.answer: Facts | None = None
+        self.asked_ns: int
+        self.answered_ns: int
+        self.thread_id: str | None
+        self.turn_id: str | None = None
+
+
+class Tree:
+    """The nodes in the order of their spans, and parents before children in `descending`."""
+
+    def __init__(self, trace: FinishedTrace, *, fold_asgi: bool) -> None:
+        self.folded: dict[str, str] = {}
+        self.nodes: list[Node] = []
+        self._by_id: dict[str, Node] = {}
+        for placed in trace.spans:
+            span = placed.span
+            if fold_asgi and not placed.logs and is_asgi_noise(span):
+                self.folded[span.span_id] = span.parent_id
+                continue
+            node = Node(placed, read_span(span, placed.scope, placed.resource, placed.logs))
+            self.nodes.append(node)
+            self._by_id.setdefault(span.span_id, node)
+        self._link()
+        self.descending = _descend(self.nodes)
+        if trace.memory:
+            self._add_earlier(trace.memory)
+        _roll_up(self.descending)
+        _count_once(self.nodes)
+
+    def release(self) -> None:
+        """Unties the nodes, so that they go with the last reference and not when the collector finds them."""
+        for node in self.nodes:
+            node.parent = None
+
+    def parent_id_of(self, node: Node, trace: FinishedTrace) -> str | None:
+        """The parent as Weave shall see it.
+
+        A parent that is not here may be in another process or may still be open, so its id stays. Only when
+        the input has ended, and the parent must have been in this process, is the span a root.
+        """
+        if node.parent is not None:
+            return node.parent.span.span_id
+        parent_id = self._unfolded(node.span.parent_id)
+        if not parent_id or parent_id == _NO_ID or parent_id in self._by_id:
+            return None  # in the last case it is in a circle, of which this is the first
+        lost = trace.reason == "end" and parent_id not in trace.memory and _is_local_parent(node.span)
+        return None if lost else parent_id
+
+    def turn_id_of(self, node: Node, trace: FinishedTrace) -> str:
+        """The id of the topmost call above the node that is known, in this part of the trace or before."""
+        top_id, parent_id = node.span.span_id, self._unfolded(node.span.parent_id)
+        for _ in trace.memory:
+            if parent_id not in trace.memory:
+                break
+            top_id, parent_id = parent_id, trace.memory[parent_id].parent_id
+        is_open = trace.reason == "subtree" and parent_id and _is_local_parent(node.span)
+        return parent_id if is_open else top_id
+
+    def _link(self) -> None:
+        for node in self.nodes:
+            parent_id = node.span.parent_id
+            if parent_id:
+                if self.folded:
+                    parent_id = self._unfolded(parent_id)
+                node.parent = parent = self._by_id.get(parent_id)
+                if parent is not None:
+                    parent.children.append(node)
+
+    def _unfolded(self, parent_id: str) -> str:
+        for _ in self.folded:
+            if parent_id not in self.folded:
+                break
+            parent_id = self.folded[parent_id]
+        return parent_id
+
+    def _add_earlier(self, memory: Mapping[str, Earlier]) -> None:
+        above: dict[str, Node | None] = {}
+        for span_id, earlier in memory.items():
+            path: list[str] = []
+            step = span_id
+            while step in memory and step not in above and len(path) <= len(memory):
+                path.append(step)
+                step = memory[step].parent_id
+            node = above.get(step) if step in above else self._by_id.get(self._unfolded(step))
+            above.update(dict.fromkeys(path, node))
+            if node is not None:
+                node.has_earlier = True
+                if earlier.error:
+                    node.failed += 1
+                else:
+                    node.fine += 1
+
+
+def is_asgi_noise(span: Span) -> bool:
+    """Whether this is one message of an ASGI exchange, which says nothing that the request does not."""
+    return (
+        span.kind == SPAN_KIND_INTERNAL
+        and span.name.endswith(_NOISE)
+        and span.status_code != STATUS_ERROR
+        and "asgi.event.type" in span.attributes
+        and not (span.events or span.links)
+    )
+
+
+def _is_local_parent(span: Span) -> bool:
+    if span.flags & FLAG_HAS_IS_REMOTE:
+        return not span.flags & FLAG_IS_REMOTE
+    return span.kind not in (SPAN_KIND_SERVER, SPAN_KIND_CONSUMER)
+
+
+def _descend(nodes: list[Node]) -> list[Node]:
+    order: list[Node] = []
+    stack = [node for node in nodes if node.parent is None]
+    stack.reverse()
+    _walk(stack, order)
+    if len(order) < len(nodes):
+        seen = {id(node) for node in order}
+        for node in nodes:
+            if id(node) not in seen:  # only circles are left: the first of each becomes a root
+                if node.parent is not None:
+                    node.parent.children.remove(node)
+                    node.parent = None
+                before = len(order)
+                _walk([node], order)
+                seen.update(id(found) for found in order[before:])
+    return order
+
+
+def _walk(stack: list[Node], order: list[Node]) -> None:
+    while stack:
+        node = stack.pop()
+        order.append(node)
+        if node.children:
+            stack.extend(reversed(node.children))
+
+
+def _roll_up(descending: list[Node]) -> None:
+    for node in reversed(descending):
+        _settle_usage(node)
+        if node.kind == "chat":
+            _ask_and_answer(node)
+        parent = node.parent
+        if parent is None:
+            continue
+        parent.fine += node.fine
+        parent.failed += node.failed
+        if node.usage is not None or node.spends_below:
+            parent.spends_below = True
+            if node.usage is not None and node.kind in _MODEL_KINDS:
+                parent.carriers.append(node)
+            if node.carriers and node.kind not in _BORDERS:
+                parent.carriers.extend(node.carriers)
+        if node.question is not None and (parent.question is None or node.asked_ns <= parent.asked_ns):
+            parent.question, parent.asked_ns = node.question, node.asked_ns
+        if node.answer is not None and (parent.answer is None or node.answered_ns > parent.answered_ns):
+            parent.answer, parent.answered_ns = node.answer, node.answered_ns
+
+
+def _settle_usage(node: Node) -> None:
+    """Takes the tokens from a span that only repeats what others below it spent."""
+    if node.usage is None:
+        return
+    if node.kind in _MODEL_KINDS:
+        repeats = any(_is_same_call(node, inner) for inner in node.carriers)
+    else:
+        repeats = node.spends_below or node.has_earlier
+    if repeats:
+        _disown(node)
+
+
+def _is_same_call(outer: Node, inner: Node) -> bool:
+    ids = outer.facts.response_id, inner.facts.response_id
+    return outer.kind == inner.kind and (None in ids or ids[0] == ids[1])
+
+
+def _ask_and_answer(node: Node) -> None:
+    facts, start_ns, end_ns = node.facts, node.span.start_ns, node.span.end_ns
+    if facts.messages and (node.question is None or start_ns <= node.asked_ns):
+        node.question, node.asked_ns = facts, start_ns
+    if facts.choices and (node.answer is None or end_ns > node.answered_ns):
+        message = facts.choices[0].get("message")
+        if isinstance(message, dict) and message.get("content"):
+            node.answer, node.answered_ns = facts, end_ns
+
+
+def _count_once(nodes: Iterable[Node]) -> None:
+    """Of two spans side by side for one model call (same response, same tokens, same time) one counts."""
+    by_response: dict[str, list[Node]] = {}
+    for node in nodes:
+        if node.usage is not None and node.facts.response_id:
+            by_response.setdefault(node.facts.response_id, []).append(node)
+    for twins in by_response.values():
+        if len(twins) > 1:
+            twins.sort(key=lambda node: (-node.span.start_ns, node.span.end_ns))  # the inner one begins later
+            for i, node in enumerate(twins):
+                if any(_overlaps(node, kept) for kept in twins[:i] if kept.usage == node.usage):
+                    _disown(node)
+
+
+def _disown(node: Node) -> None:
+    if node.usage is not None:
+        node.reported = {name: tokens for name, tokens in node.usage.items() if name != "requests"}
+        node.usage = None
+
+
+def _overlaps(one: Node, other: Node) -> bool:
+    return one.span.start_ns <= other.span.end_ns and other.span.start_ns <= one.span.end_ns

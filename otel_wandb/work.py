@@ -1,0 +1,71 @@
+"""The effects of some frames: what the pipeline makes and the bridge writes in one transaction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from otel_wandb.store import NewCall, Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class ShapedCall:
+    """A call ready for the store: where it goes, and the bytes that will be sent."""
+
+    config: str
+    entity: str
+    project: str
+    trace_id: str
+    span_id: str
+    started_us: int
+    body: bytes
+
+
+@dataclass(slots=True)
+class Work:
+    """The effects of some frames, to be written in one transaction."""
+
+    counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    digests: list[tuple[bytes, int]] = field(default_factory=list)
+    memories: list[tuple[str, bytes, int]] = field(default_factory=list)
+    calls: list[ShapedCall] = field(default_factory=list)
+    flushes: list[bytes] = field(default_factory=list)
+    warnings: Counter[str] = field(default_factory=Counter)
+
+    def __bool__(self) -> bool:
+        return bool(self.counts or self.digests or self.memories or self.calls or self.flushes)
+
+
+class Destinations:
+    """The store's numbers of the projects that calls go to, asked for once."""
+
+    def __init__(self) -> None:
+        self._ids: dict[tuple[str, str, str], int] = {}
+
+    def number(self, tx: Transaction, call: ShapedCall) -> int:
+        """The number of the call's project; a new one is made in the transaction."""
+        key = (call.config, call.entity, call.project)
+        if key not in self._ids:
+            self._ids[key] = tx.add_destination(*key)
+        return self._ids[key]
+
+
+def write_work(tx: Transaction, work: Work, destinations: Destinations) -> None:
+    """Write everything but the flushes, which have to come after the calls that they wait for."""
+    for (signal, outcome, reason), n in work.counts.items():
+        tx.add_count(signal, outcome, n, reason)
+    tx.add_digests(work.digests)
+    for trace_id, memory, event_ns in work.memories:
+        tx.remember(trace_id, memory, event_ns)
+    for call in work.calls:
+        tx.add_call(
+            NewCall(
+                destination=destinations.number(tx, call),
+                trace_id=call.trace_id,
+                span_id=call.span_id,
+                started_us=call.started_us,
+                run="",
+                step=None,
+                body=call.body,
+            )
+        )

@@ -1,0 +1,138 @@
+"""`otel-wandb replay`: the same files give the same output; what cannot be read is named and counted."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from google.protobuf.json_format import MessageToDict
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from otel_wandb.cli import main
+from otel_wandb.datadir import DataDir
+from otel_wandb.status import read_status
+from tests.peers.weave import WeavePeer
+from tests.services.rag import make_provider, make_trace
+
+
+def make_request(traces: int = 1) -> dict[str, object]:
+    """OTLP/JSON with hex ids of some RAG traces."""
+    memory = InMemorySpanExporter()
+    tracer = make_provider(memory, batch=False).get_tracer("t", "1")
+    for _ in range(traces):
+        make_trace(tracer)
+    message = encode_spans(memory.get_finished_spans())
+    request: dict[str, object] = MessageToDict(message)
+    for number, span in enumerate(message.resource_spans[0].scope_spans[0].spans):
+        shown = request["resourceSpans"][0]["scopeSpans"][0]["spans"][number]  # type: ignore[index]  # JSON
+        shown["traceId"], shown["spanId"] = span.trace_id.hex(), span.span_id.hex()
+        if span.parent_span_id:
+            shown["parentSpanId"] = span.parent_span_id.hex()
+    return request
+
+
+def write_lines(path: Path, *lines: object) -> Path:
+    path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+    return path
+
+
+def replay(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["replay", *(str(argument) for argument in arguments)])
+
+
+def test_the_same_file_gives_the_same_calls_in_any_directory(tmp_path: Path) -> None:
+    file = write_lines(tmp_path / "traces.jsonl", make_request(2), make_request(3))
+    outputs = []
+    for directory in ("a", "b", "a"):
+        calls = tmp_path / "calls.jsonl"
+        result = replay(file, "--no-deliver", "--calls", calls, "--data-dir", tmp_path / directory)
+        assert result.exit_code == 0, result.output
+        outputs.append(calls.read_bytes())
+    assert outputs[0] == outputs[1] == outputs[2]
+    calls_ = [json.loads(line) for line in outputs[0].splitlines()]
+    assert len(calls_) == 20
+    assert calls_ == sorted(calls_, key=lambda call: (call["started_at"], call["trace_id"]))
+    assert all(call["project_id"] == "otel-wandb" for call in calls_)
+    ledger = read_status(DataDir(tmp_path / "a")).ledger
+    assert ledger.imbalance() == {}
+    assert ledger.lines["spans"].dropped == {"duplicate": 20}
+    assert ledger.lines["calls"].received == 20
+
+
+def test_rows_and_alerts_are_written_and_empty(tmp_path: Path) -> None:
+    file = write_lines(tmp_path / "traces.jsonl", make_request())
+    rows, alerts = tmp_path / "rows.jsonl", tmp_path / "alerts.jsonl"
+    assert replay(file, "--no-deliver", "--rows", rows, "--alerts", alerts).exit_code == 0
+    assert rows.read_bytes() == alerts.read_bytes() == b""
+
+
+def test_replayed_twice_and_delivered_once(online: WeavePeer, tmp_path: Path) -> None:
+    file = write_lines(tmp_path / "traces.jsonl", make_request(5))
+    for _ in range(2):
+        result = replay(file)
+        assert result.exit_code == 0, result.output
+        assert "0 calls wait" in result.output
+    assert len(online.accepted()) == 20
+
+
+def test_what_cannot_be_read_is_named_and_counted_and_the_rest_is_kept(tmp_path: Path) -> None:
+    good, bad_id = make_request(), make_request()
+    bad_id["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["traceId"] = "12"  # type: ignore[index]  # JSON
+    file = write_lines(tmp_path / "traces.jsonl", good, "not json", '{"resourceSpans": [', bad_id)
+    result = replay(file, "--no-deliver")
+    assert result.exit_code == 1
+    assert f"{file}:2: expected " in result.output
+    assert f"{file}:3: expected " in result.output
+    line = read_status(DataDir(Path(tmp_path / "data"))).ledger.lines["spans"]
+    assert line.balanced
+    assert (line.received, line.delivered) == (10, 7)
+    assert line.rejected == {"malformed": 2, "invalid_trace_id": 1}
+
+
+def test_a_truncated_gzip_keeps_what_was_readable(tmp_path: Path) -> None:
+    packed = gzip.compress("".join(json.dumps(make_request()) + "\n" for _ in range(200)).encode(), 1)
+    file = tmp_path / "traces.jsonl.gz"
+    file.write_bytes(packed[: len(packed) * 2 // 3])
+    result = replay(file, "--no-deliver")
+    assert result.exit_code == 1
+    line = read_status(DataDir(tmp_path / "data")).ledger.lines["spans"]
+    assert line.balanced
+    assert line.delivered > 200
+
+
+def test_a_file_that_is_not_there_is_an_error_with_its_name(tmp_path: Path) -> None:
+    result = replay(tmp_path / "missing.jsonl")
+    assert result.exit_code == 1
+    assert "missing.jsonl" in result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("order", [("traces", "logs"), ("logs", "traces")])
+def test_log_records_of_another_file_join_their_spans(tmp_path: Path, order: tuple[str, str]) -> None:
+    request = make_request()
+    span = request["resourceSpans"][0]["scopeSpans"][0]["spans"][-2]  # type: ignore[index]  # JSON
+    span["attributes"] = [a for a in span["attributes"] if ".messages" not in a["key"]]
+    message = {"role": "user", "parts": [{"type": "text", "content": "Who?"}]}
+    record = {
+        "timeUnixNano": span["endTimeUnixNano"],
+        "traceId": span["traceId"],
+        "spanId": span["spanId"],
+        "eventName": "gen_ai.client.inference.operation.details",
+        "attributes": [{"key": "gen_ai.input.messages", "value": {"stringValue": json.dumps([message])}}],
+    }
+    files = {
+        "traces": write_lines(tmp_path / "traces.jsonl", request),
+        "logs": write_lines(
+            tmp_path / "logs.jsonl", {"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]}
+        ),
+    }
+    calls = tmp_path / "calls.jsonl"
+    result = replay(*(files[name] for name in order), "--no-deliver", "--calls", calls)
+    assert result.exit_code == 0, result.output
+    chat = json.loads(next(line for line in calls.read_text().splitlines() if "chat gpt" in line))
+    assert chat["inputs"]["messages"] == [{"role": "user", "content": "Who?"}]
+    assert read_status(DataDir(tmp_path / "data")).ledger.lines["log_records"].delivered == 1
