@@ -175,7 +175,7 @@ class Bridge:
 
     def is_delivered(self) -> bool:
         """Whether nothing waits for delivery; offline, all that is stored counts as delivered."""
-        return self._delivery is None or self._delivery.offline or self._store.reader.outbox_size() == 0
+        return self._delivery is None or self._delivery.offline or self._store.reader.outbox_empty()
 
     def is_alone(self) -> bool:
         """True when no front is left and nothing is open, unread or undelivered: the process may end."""

@@ -199,6 +199,7 @@ def test_a_flush_is_settled_when_what_came_before_it_is(any_store: Store) -> Non
     more = add_calls(any_store, 1, project="other")
     reader = any_store.reader
     assert reader.flush_settled(b"?" * 16) is None
+    assert not reader.outbox_empty()
     assert reader.flush_settled(b"o" * 16) is True
     assert reader.flush_settled(b"t" * 16) is False
     with any_store.transaction() as tx:
@@ -208,6 +209,7 @@ def test_a_flush_is_settled_when_what_came_before_it_is(any_store: Store) -> Non
     with any_store.transaction() as tx:
         tx.bury(ids[2], 400, "", "http_400")
     assert reader.flush_settled(b"t" * 16) is True
+    assert reader.outbox_empty()
 
 
 def test_pruning_takes_the_oldest_delivered_and_never_one_that_waits(store: Store) -> None:
