@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from otel_wandb.bridge import open_bridge
 from otel_wandb.config import resolve
 from otel_wandb.datadir import DataDir
-from otel_wandb.ingest.sdk import encode_spans
+from otel_wandb.ingest.packing import encode_spans
 from otel_wandb.journal import JournalWriter, Kind
 from tests.services.rag import make_provider, make_trace
 
