@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
+from otel_wandb.conventions import read_span
+from otel_wandb.conventions.facts import Facts
 from otel_wandb.records import Attributes, Event, Link, LogRecord, Resource, Scope, Span, Value
 from otel_wandb.traces.calls import ShapedTrace, shape_trace
 from otel_wandb.traces.finished import Earlier, FinishedTrace, Placed
@@ -47,9 +51,15 @@ def make_span(
     )
 
 
-def make_log(name: str, body: Value = None, attributes: Attributes | None = None, *, at_ms: int = 1) -> LogRecord:
+def make_log(
+    name: str, body: Value = None, attributes: Attributes | None = None, *, at_ms: int = 1
+) -> LogRecord:
     return LogRecord(
-        time_ns=START_NS + at_ms * MS, event_name=name, body=body, attributes=attributes or {}, severity_text="INFO"
+        time_ns=START_NS + at_ms * MS,
+        event_name=name,
+        body=body,
+        attributes=attributes or {},
+        severity_text="INFO",
     )
 
 
@@ -94,3 +104,17 @@ def chat(given: int | None = None, made: int | None = None, **attributes: Value)
     if made is not None:
         told["gen_ai.usage.output_tokens"] = made
     return told | {name.replace("__", "."): value for name, value in attributes.items()}
+
+
+def told(facts: Facts) -> dict[str, Any]:
+    """The fields that say something."""
+    fields = ((name, getattr(facts, name)) for name in facts.__struct_fields__)
+    return {
+        name: msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value
+        for name, value in fields
+        if value is not None
+    }
+
+
+def read_facts(attributes: Attributes, *, logs: tuple[LogRecord, ...] = (), **span: Any) -> dict[str, Any]:
+    return told(read_span(make_span(1, attributes, **span), Scope("lib"), Resource(), logs))

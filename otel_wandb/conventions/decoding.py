@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import math
+import re
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
@@ -20,8 +21,8 @@ Decode: TypeAlias = Callable[[object], object | None]
 _decode_json = msgspec.json.Decoder().decode
 _MAX_LITERAL_CHARS: Final = 20_000
 _MAX_INT: Final = 2**63
-MAX_DEPTH: Final = 100
-"""Servers refuse what is nested much deeper, some by failing."""
+_MAX_DEPTH: Final = 100  # servers refuse what is nested much deeper, some by failing
+_BRACKETS: Final = re.compile(r"[^\[\]{}]+")
 _LITERAL_STARTS: Final = frozenset("{[(")
 _JSON_STARTS: Final = frozenset('{["')
 _LENIENT_MARKS: Final = ("NaN", "Infinity", "\\u")
@@ -178,10 +179,28 @@ def parse(value: object) -> object:
 
 def _open(value: str) -> object:
     try:
-        opened: object = _decode_json(value)
+        return decode_json(value)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return _open_leniently(value)
+
+
+def decode_json(value: str) -> object:
+    """What a string holds as JSON, nested no deeper than servers take; raises what msgspec raises."""
+    opened: object = _decode_json(value)
+    if value.count("[") + value.count("{") > _MAX_DEPTH and _may_be_deep(value):
+        return plain(opened)
     return opened
+
+
+def _may_be_deep(value: str) -> bool:
+    """False only if nothing is nested too deeply; brackets inside strings may make it true."""
+    brackets = _BRACKETS.sub("", value)
+    for _ in range(_MAX_DEPTH):
+        fewer = brackets.replace("[]", "").replace("{}", "")  # the innermost pairs
+        if len(fewer) in (0, len(brackets)):
+            return bool(fewer)
+        brackets = fewer
+    return True
 
 
 def _open_leniently(value: str) -> object:
@@ -206,7 +225,7 @@ def plain(value: object, depth: int = 0) -> object:
     """The nearest that JSON has to any Python value: names become strings, sets lists, the too deep text."""
     if value is None or isinstance(value, (str, bool, int, float, bytes)):
         return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
-    if depth > MAX_DEPTH:
+    if depth > _MAX_DEPTH:
         return "[nested too deeply]"
     if isinstance(value, dict):
         return {str(plain(key)): plain(item, depth + 1) for key, item in value.items()}

@@ -12,11 +12,9 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from otel_wandb.conventions.decoding import DecodeError, encode_text, parse
+from otel_wandb.conventions.decoding import DecodeError, decode_json, encode_text, parse
 from otel_wandb.conventions.facts import Json
 from otel_wandb.conventions.parts import chat_call, split_message
-
-_decode_json = msgspec.json.Decoder().decode
 
 _ROLES: Final = {"human": "user", "ai": "assistant", "model": "assistant", "function": "tool"}
 _MESSAGE_KEYS: Final = frozenset(("role", "parts", "content"))
@@ -134,7 +132,7 @@ def _listed(value: object) -> list[object]:
     if type(value) is str:
         if value[:1] == "[":
             try:
-                value = _decode_json(value)
+                value = decode_json(value)
             except (msgspec.MsgspecError, UnicodeError, RecursionError):
                 value = parse(value)
         else:

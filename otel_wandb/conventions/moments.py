@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from otel_wandb.conventions.decoding import parse
+from otel_wandb.conventions.decoding import code_of, parse
 from otel_wandb.conventions.facts import GROUPS, Facts, Fault, Json
 from otel_wandb.conventions.reader import Reader
 from otel_wandb.conventions.table import Moment, ReadMoment
@@ -75,8 +75,8 @@ def _moments(span: Span, logs: Sequence[LogRecord]) -> Iterator[Moment]:
 def _read(read: ReadMoment, moment: Moment, facts: Facts) -> None:
     try:
         read(moment, facts)
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
-        facts.warn("undecodable", moment.name)
+    except Exception as error:  # noqa: BLE001  what cannot be read is kept, and costs no more than that
+        facts.warn(code_of(error), moment.name)
         keep_moment(facts, moment)
 
 

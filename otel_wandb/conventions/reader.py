@@ -19,6 +19,7 @@ from otel_wandb.records import Attributes, Value
 _MAX_PLANS: Final = 4096
 _MAX_KEYS: Final = 16384
 _MAX_KEY_CHARS: Final = 256  # a longer one is read, but not remembered
+_MAX_SHAPE: Final = 1024
 _MAX_DEPTH: Final = 24
 
 _PLACES: Final = {name: place for place, name in enumerate(Facts.__struct_fields__)}
@@ -103,7 +104,7 @@ class Reader:
             plan = self._make_plan(attributes, scope_name)
             if len(self._plans) >= _MAX_PLANS:
                 self._plans.clear()
-            if max(map(len, shape)) <= _MAX_KEY_CHARS:
+            if len(shape) <= _MAX_SHAPE and max(map(len, shape)) <= _MAX_KEY_CHARS:
                 self._plans[shape] = plan
         return plan
 
