@@ -1,4 +1,4 @@
-"""A disk that fills up under journal and store: refused and counted, never lost in silence, and well again after."""
+"""A disk that fills up under journal and store: refused, counted, never lost in silence, and well after."""
 
 from __future__ import annotations
 
