@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-__all__ = ["WeaveSpanExporter", "__version__"]
+__all__ = ["WandbMetricExporter", "WeaveLogExporter", "WeaveSpanExporter", "__version__", "configure"]
 
-_HOMES = {"WeaveSpanExporter": "otel_wandb.ingest.sdk"}
+_HOMES = {
+    "WandbMetricExporter": "otel_wandb.ingest.sdk_metrics",
+    "WeaveLogExporter": "otel_wandb.ingest.sdk_logs",
+    "WeaveSpanExporter": "otel_wandb.ingest.sdk",
+    "configure": "otel_wandb.ingest.configure",
+}
 
 if TYPE_CHECKING:
+    from otel_wandb.ingest.configure import configure as configure
     from otel_wandb.ingest.sdk import WeaveSpanExporter as WeaveSpanExporter
+    from otel_wandb.ingest.sdk_logs import WeaveLogExporter as WeaveLogExporter
+    from otel_wandb.ingest.sdk_metrics import WandbMetricExporter as WandbMetricExporter
 
 
 def __getattr__(name: str) -> object:

@@ -11,11 +11,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from otel_wandb import __version__
 from otel_wandb.config import Settings
 from otel_wandb.datadir import BridgeInfo, BridgeLock, DataDir
-from otel_wandb.delivery.weave import WeaveDelivery
+from otel_wandb.delivery.wandb import WandbDelivery
+from otel_wandb.delivery.weave import DeliveryProgress, WeaveDelivery
 from otel_wandb.drain import Drain, Source
 from otel_wandb.errors import OtelWandbError, StoreError
 from otel_wandb.fronts import read_fronts
@@ -31,8 +33,37 @@ _RETRY_S = 5.0
 _ALONE_S = 2.0
 
 
+class Delivery(Protocol):
+    """A way from the store to W&B. All of it may be called from any thread."""
+
+    @property
+    def offline(self) -> bool:
+        """Whether nothing can be sent for want of a key, or by the user's wish."""
+        ...
+
+    def wake(self) -> None:
+        """Look at the store now: something was added."""
+        ...
+
+    def run(self, stop: threading.Event) -> None:
+        """Deliver until `stop` is set."""
+        ...
+
+    def deliver_due(self, *, deadline_s: float | None) -> DeliveryProgress:
+        """Deliver until nothing is left that can be, or the time is up."""
+        ...
+
+    def sentence(self) -> str:
+        """What it is at, and what the user has to do where something hinders it."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the store."""
+        ...
+
+
 class Bridge:
-    """Drain and delivery of one directory. `step` and `run` belong to one thread; the rest is for any."""
+    """Drain and deliveries of one directory. `step` and `run` belong to one thread; the rest is for any."""
 
     def __init__(
         self,
@@ -50,18 +81,21 @@ class Bridge:
         self._settings = settings
         self._lock = lock
         self._known_settings: dict[str, Settings] = {settings.digest: settings, "": settings}
-        self._delivery = WeaveDelivery(store, settings_of=self.settings_of) if deliver else None
+        self._deliveries: list[Delivery] = []
+        if deliver:
+            self._deliveries.append(WeaveDelivery(store, settings_of=self.settings_of))
+            self._deliveries.append(WandbDelivery(store, settings_of=self.settings_of))
         self._drain = Drain(
             source,
             store,
             settings,
             settings_of=self.settings_of,
-            waits_for_delivery=lambda: self._delivery is not None and not self._delivery.offline,
+            waits_for_delivery=lambda: not self._offline,
             replay=replay,
         )
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._delivery_thread: threading.Thread | None = None
+        self._delivery_threads: list[threading.Thread] = []
         self._info = BridgeInfo.now(version=__version__)
         self._heartbeat_s = 0.0
         self._read_bytes = 0
@@ -105,8 +139,9 @@ class Bridge:
             self._stop.wait(_RETRY_S)
             self._drain.restore()
             return False
-        if busy and self._delivery is not None:
-            self._delivery.wake()
+        if busy:
+            for delivery in self._deliveries:
+                delivery.wake()
         return busy
 
     def finish_input(self) -> None:
@@ -117,14 +152,20 @@ class Bridge:
         """How much of the journal is not read yet."""
         return self._drain.unread_bytes()
 
+    def locate_run(self, service: str, time_ns: int) -> str:
+        """The id of the run whose charts contain what the service measured then."""
+        return self._drain.locate_run(service, time_ns)
+
     def deliver_due(self, deadline_s: float) -> str:
         """Deliver until nothing waits or the time is up; why something still waits, else empty."""
-        if self._delivery is None:
-            return "this bridge does not deliver"
-        progress = self._delivery.deliver_due(deadline_s=deadline_s)
-        if not progress.waiting:
-            return ""
-        return progress.problem or f"{progress.waiting} calls still wait after {deadline_s:g} s"
+        end_s = time.monotonic() + deadline_s
+        problems = []
+        for delivery in self._deliveries:
+            progress = delivery.deliver_due(deadline_s=max(0.0, end_s - time.monotonic()))
+            if progress.waiting:
+                late = f"{progress.waiting} items still wait after {deadline_s:g} s"
+                problems.append(progress.problem or late)
+        return "; ".join(problems)
 
     def flush_settled(self, token: bytes) -> bool:
         """Whether all that was appended before the flush frame was delivered or, offline, stored."""
@@ -157,11 +198,11 @@ class Bridge:
     def close(self) -> None:
         """Stop both threads, close the store, release the directory."""
         self._stop.set()
-        for thread in (self._thread, self._delivery_thread):
+        for thread in (self._thread, *self._delivery_threads):
             if thread is not None and thread is not threading.current_thread():
                 thread.join()
-        if self._delivery is not None:
-            self._delivery.close()
+        for delivery in self._deliveries:
+            delivery.close()
         self._store.close()
         if self._lock is not None:
             self._lock.release()
@@ -175,13 +216,18 @@ class Bridge:
 
     def is_delivered(self) -> bool:
         """Whether nothing waits for delivery; offline, all that is stored counts as delivered."""
-        return self._delivery is None or self._delivery.offline or self._store.reader.outbox_empty()
+        reader = self._store.reader
+        return self._offline or (reader.outbox_empty() and not reader.waiting_rows())
 
     def is_alone(self) -> bool:
         """True when no front is left and nothing is open, unread or undelivered: the process may end."""
         if time.monotonic() - self._busy_s < _ALONE_S or self.has_fronts():
             return False
-        return not self._drain.open_traces and not self._drain.unread_bytes() and self.is_delivered()
+        return not self._drain.open_items and not self._drain.unread_bytes() and self.is_delivered()
+
+    @property
+    def _offline(self) -> bool:
+        return all(delivery.offline for delivery in self._deliveries)
 
     def _beat(self) -> None:
         now_s = time.monotonic()
@@ -199,15 +245,18 @@ class Bridge:
                 (self.data_dir.fronts / front.name).unlink(missing_ok=True)
 
     def _doing(self) -> str:
-        doing = f"{self._drain.open_traces} traces open"
-        return f"{doing}; {self._delivery.sentence()}" if self._delivery is not None else doing
+        doing = [f"{self._drain.open_traces} traces open"]
+        return "; ".join(dict.fromkeys(doing + [delivery.sentence() for delivery in self._deliveries]))
 
     def _start_delivery(self) -> None:
-        if self._delivery is not None and self._delivery_thread is None:
-            self._delivery_thread = threading.Thread(
-                target=self._delivery.run, args=(self._stop,), name="otel-wandb-delivery", daemon=True
+        if self._delivery_threads:
+            return
+        for delivery in self._deliveries:
+            thread = threading.Thread(
+                target=delivery.run, args=(self._stop,), name="otel-wandb-delivery", daemon=True
             )
-            self._delivery_thread.start()
+            self._delivery_threads.append(thread)
+            thread.start()
 
 
 def open_bridge(

@@ -14,7 +14,7 @@ from otel_wandb import __version__
 from otel_wandb.config import SETTINGS, Resolved, resolve
 from otel_wandb.datadir import DataDir
 from otel_wandb.errors import OtelWandbError
-from otel_wandb.replay import Replay, replay_files, write_calls
+from otel_wandb.replay import Replay, replay_files, write_calls, write_rows
 from otel_wandb.status import read_status
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -116,9 +116,10 @@ def replay(
     )
     if calls is not None:
         write_calls(calls, directory, outcome.trace_ids)
-    for empty in (rows, alerts):
-        if empty is not None:
-            empty.write_bytes(b"")
+    if rows is not None:
+        write_rows(rows, directory, outcome.run_ids)
+    if alerts is not None:
+        alerts.write_bytes(b"")
     _report(outcome, directory, delivering=not no_deliver)
     if outcome.unreadable:
         sys.exit(_EXIT_BAD_INPUT)

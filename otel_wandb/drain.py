@@ -14,7 +14,7 @@ from typing import Protocol
 from otel_wandb.config import Settings
 from otel_wandb.journal import Damage, Frame, Segment
 from otel_wandb.marks import Marks
-from otel_wandb.pipeline import Pipeline, limits_of
+from otel_wandb.pipeline import Pipeline
 from otel_wandb.store import Store
 from otel_wandb.work import Destinations, Work, write_work
 
@@ -77,13 +77,22 @@ class Drain:
         """How many traces are not finished."""
         return self._pipeline.assembly.open_traces
 
+    @property
+    def open_items(self) -> int:
+        """How much is held in open traces and open intervals."""
+        return self.open_traces + self._pipeline.metrics.open_points
+
+    def locate_run(self, service: str, time_ns: int) -> str:
+        """The id of the run whose charts contain what the service measured then."""
+        return self._pipeline.metrics.locate(service, time_ns)[0]
+
     def step(self) -> bool:
         """Take one chunk of the journal to the store; False when there was nothing to read.
 
         Raises StoreError where the store cannot be written to; `restore` then takes up the last position.
         """
         read_any = self._read_chunk()
-        self._pipeline.tick(self._now_ns())
+        self._pipeline.tick(self._now_ns(), self._read_until_ns())
         self._commit(self._pipeline.take_work())
         return read_any
 
@@ -116,17 +125,18 @@ class Drain:
         self._marks = Marks()
         self._pipeline = Pipeline(
             marks=self._marks,
-            limits=limits_of(self._settings),
+            settings=self._settings,
             settings_of=self._settings_of,
+            bridge_id=self._store.bridge_id,
             replay=self._replay,
         )
         self._destinations = Destinations()
         self._positions: dict[str, int] = {}
+        self._written_ns: dict[str, int] = {}
         self._foreign: set[str] = set()
         reader = self._store.reader
-        self._pipeline.restore(
-            reader.digests(), ((r.trace_id, r.memory, r.event_ns) for r in reader.recent())
-        )
+        memories = ((recent.trace_id, recent.memory, recent.event_ns) for recent in reader.recent())
+        self._pipeline.restore(reader.digests(), memories, reader.states().items())
         present = {segment.name for segment in self._source.segments()}
         gone = []
         for name, mark in reader.marks().items():
@@ -151,6 +161,15 @@ class Drain:
             if self._positions[name] == before:
                 break
 
+    def _read_until_ns(self) -> int:
+        """Up to when all that was written has been read: now, or what the segment furthest behind is at."""
+        behind = [
+            self._written_ns.get(segment.name, 0)
+            for segment in self._source.segments()
+            if self._positions.get(segment.name, 0) < segment.size and segment.name not in self._foreign
+        ]
+        return min(behind, default=self._now_ns())
+
     def _read_chunk(self) -> bool:
         room = _CHUNK_BYTES
         for segment in self._source.segments():
@@ -168,6 +187,7 @@ class Drain:
     def _take(self, item: Frame | Damage) -> None:
         if isinstance(item, Frame):
             self._pipeline.take_frame(item, self._now_ns())
+            self._written_ns[item.segment] = item.written_ns
         elif item.reason == "foreign":
             self._foreign.add(item.segment)  # a newer front's file: a newer bridge will read it
             return
@@ -195,6 +215,7 @@ class Drain:
                     tx.set_mark(name, counted, assembled)
                 tx.set_waiting("spans", assembly.open_spans)
                 tx.set_waiting("log_records", assembly.open_logs)
+                tx.set_waiting("metric_points", self._pipeline.metrics.open_points)
             self._remove_finished()
         self._tidy()
 
@@ -212,6 +233,7 @@ class Drain:
             self._source.remove(name)
             self._marks.drop(name)
             self._positions.pop(name, None)
+            self._written_ns.pop(name, None)
         with self._store.transaction() as tx:
             for name in finished:
                 tx.drop_mark(name)

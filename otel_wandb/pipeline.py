@@ -15,6 +15,8 @@ from otel_wandb.errors import InputError
 from otel_wandb.ingest.otlp import Decoded, decode
 from otel_wandb.journal import Damage, Frame, Kind
 from otel_wandb.marks import Marks
+from otel_wandb.metrics.runs import service_of
+from otel_wandb.metrics_line import MetricsLine, project_of
 from otel_wandb.records import LogBatch, MetricBatch, SpanBatch
 from otel_wandb.redaction import Redactor
 from otel_wandb.traces.assembly import Assembly, AssemblyLimits
@@ -54,11 +56,19 @@ class Pipeline:
         self,
         *,
         marks: Marks,
-        limits: AssemblyLimits,
+        settings: Settings,
         settings_of: Callable[[str], Settings],
+        bridge_id: str,
         replay: bool = False,
     ) -> None:
-        self.assembly = Assembly(limits, marks)
+        self.assembly = Assembly(limits_of(settings), marks)
+        self.metrics = MetricsLine(
+            marks=marks,
+            settings=settings,
+            settings_of=settings_of,
+            bridge_id="replay" if replay else bridge_id,
+            replay=replay,
+        )
         self.newest_event_ns = 0
         self._marks = marks
         self._settings_of = settings_of
@@ -68,10 +78,14 @@ class Pipeline:
         self._work = Work()
 
     def restore(
-        self, digests: Iterable[tuple[bytes, int]], memories: Iterable[tuple[str, bytes, int]]
+        self,
+        digests: Iterable[tuple[bytes, int]],
+        memories: Iterable[tuple[str, bytes, int]],
+        states: Iterable[tuple[str, bytes]],
     ) -> None:
         """Take up what an earlier bridge had stored."""
         self._digests.update(digests)
+        self.metrics.restore(states)
         for trace_id, memory, event_ns in memories:
             self.assembly.restore(trace_id, memory, event_ns)
             self.newest_event_ns = max(self.newest_event_ns, event_ns)
@@ -116,20 +130,28 @@ class Pipeline:
             self._work.counts["journal", "dropped", damage.reason] += 1
         self._marks.advance(damage.segment, damage.end)
 
-    def tick(self, now_ns: int) -> None:
-        """Shape the traces that are finished by now (on replay: by the newest event time)."""
+    def tick(self, now_ns: int, read_until_ns: int) -> None:
+        """Shape the traces and rows that are finished by now (on replay: by the newest event time).
+
+        `read_until_ns` says up to when all that was written has been read.
+        """
         self._shape(self.assembly.due(self.newest_event_ns if self._replay else now_ns))
         self._collect_dropped(again=False)
+        self._work.rows += self.metrics.due(read_until_ns)
 
     def finish(self) -> None:
         """Shape all that is open: the input has ended."""
         self._shape(self.assembly.finish_all())
         self._collect_dropped(again=False)
+        self._work.rows += self.metrics.finish_all()
 
     def take_work(self) -> Work:
         """The effects since the last call."""
         work, self._work = self._work, Work()
         work.memories = self.assembly.take_memories()
+        work.states = self.metrics.take_states()
+        work.counts.update(self.metrics.counts)
+        self.metrics.counts.clear()
         self._forget()
         return work
 
@@ -179,9 +201,10 @@ class Pipeline:
             elif isinstance(batch, LogBatch):
                 now_ns = self.newest_event_ns if self._replay else now_ns
                 self.assembly.add_logs(batch, frame=ref, now_ns=now_ns, again=again)
-            elif not again:
-                points = sum(len(metric.points) for metric in batch.metrics)
-                self._work.counts["metric_points", "dropped", "no_metrics_yet"] += points
+            else:
+                self.metrics.add(
+                    batch, config=frame.config, frame=ref, written_ns=frame.written_ns, again=again
+                )
 
     def _advance_clock(self, batch: SpanBatch, now_ns: int) -> None:
         # The median, and live at most an hour ahead: one span with a wrong year must not end all others.
@@ -219,6 +242,7 @@ class Pipeline:
 
     def _finish_call(self, call: Call, placed: Placed) -> ShapedCall:
         entity, project = self._project_of(placed)
+        run, step = self.metrics.locate(service_of(placed.resource.attributes), placed.span.end_ns)
         body = call.encode()
         if self._settings_of(placed.config).redact:
             redacted = self._redactor.redact(body)
@@ -232,14 +256,10 @@ class Pipeline:
             trace_id=call.trace_id,
             span_id=call.id,
             started_us=placed.span.start_ns // 1000,
+            run=run,
+            step=step,
             body=body,
         )
 
     def _project_of(self, placed: Placed) -> tuple[str, str]:
-        settings = self._settings_of(placed.config)
-        attributes = placed.resource.attributes
-        entity, project = attributes.get("wandb.entity"), attributes.get("wandb.project")
-        return (
-            entity if isinstance(entity, str) and entity else settings.entity,
-            project if isinstance(project, str) and project else settings.project,
-        )
+        return project_of(placed.resource.attributes, self._settings_of(placed.config))

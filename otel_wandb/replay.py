@@ -5,8 +5,10 @@ from __future__ import annotations
 import heapq
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import msgspec
 
 from otel_wandb.bridge import Bridge, open_bridge
 from otel_wandb.config import Settings
@@ -17,6 +19,7 @@ from otel_wandb.fronts import FrontCounters
 from otel_wandb.ingest.files import Request, Unreadable, read_requests
 from otel_wandb.ingest.otlp import decode
 from otel_wandb.journal import Codec, JournalWriter
+from otel_wandb.metrics.runs import service_of
 from otel_wandb.records import LogBatch, SpanBatch
 from otel_wandb.store import Store
 
@@ -28,6 +31,7 @@ class Replay:
     """What a replay did: the traces that it met, what it could not read, and whether all was delivered."""
 
     trace_ids: set[str] = field(default_factory=set)
+    run_ids: set[str] = field(default_factory=set)
     unreadable: list[Unreadable] = field(default_factory=list)
     delivered: bool = False
     problem: str = ""
@@ -39,6 +43,8 @@ class _Item:
     file: int
     content: Request | Unreadable = field(compare=False)
     trace_ids: frozenset[str] = field(default=frozenset(), compare=False)
+    moments: frozenset[tuple[str, int]] = field(default=frozenset(), compare=False)
+    """(service, time) of its data points."""
 
 
 def replay_files(
@@ -82,9 +88,9 @@ def _read(index: int, path: Path) -> Iterator[_Item]:
         if isinstance(content, Unreadable):
             yield _Item(newest_ns, index, content)
             continue
-        event_ns, trace_ids = _look_at(content)
-        newest_ns = max(newest_ns, event_ns)
-        yield _Item(newest_ns, index, content, trace_ids)
+        item = _look_at(index, content)
+        newest_ns = max(newest_ns, item.event_ns)
+        yield replace(item, event_ns=newest_ns)
 
 
 def _merge(files: Sequence[Iterable[_Item]]) -> Iterator[_Item]:
@@ -92,13 +98,14 @@ def _merge(files: Sequence[Iterable[_Item]]) -> Iterator[_Item]:
     return heapq.merge(*files)
 
 
-def _look_at(request: Request) -> tuple[int, frozenset[str]]:
+def _look_at(index: int, request: Request) -> _Item:
     try:
         batches = decode(request.kind, Codec.PLAIN, request.payload).batches
     except InputError:
-        return 0, frozenset()  # the bridge rejects and counts it
+        return _Item(0, index, request)  # the bridge rejects and counts it
     times_ns = [0]
     trace_ids: set[str] = set()
+    moments: set[tuple[str, int]] = set()
     for batch in batches:
         if isinstance(batch, SpanBatch):
             times_ns += [span.end_ns for span in batch.spans]
@@ -106,8 +113,11 @@ def _look_at(request: Request) -> tuple[int, frozenset[str]]:
         elif isinstance(batch, LogBatch):
             times_ns += [record.time_ns or record.observed_ns for record in batch.records]
         else:
-            times_ns += [point.time_ns for metric in batch.metrics for point in metric.points]
-    return sorted(times_ns)[len(times_ns) // 2], frozenset(trace_ids)
+            points_ns = [point.time_ns for metric in batch.metrics for point in metric.points]
+            times_ns += points_ns
+            moments.update((service_of(batch.resource.attributes), time_ns) for time_ns in points_ns)
+    median_ns = sorted(times_ns)[len(times_ns) // 2]
+    return _Item(median_ns, index, request, frozenset(trace_ids), frozenset(moments))
 
 
 def _feed(
@@ -124,6 +134,7 @@ def _feed(
         counters.add(content.signal or "spans", "rejected", "malformed", 1)
         return
     outcome.trace_ids |= item.trace_ids
+    outcome.run_ids |= {bridge.locate_run(service, time_ns) for service, time_ns in item.moments}
     while True:
         try:
             journal.append(content.payload, kind=content.kind, items=content.items, config=digest)
@@ -134,6 +145,26 @@ def _feed(
     if bridge.backlog_bytes() >= _STEP_BYTES:
         while bridge.step():
             pass
+
+
+def write_rows(path: Path, data_dir: DataDir, run_ids: set[str]) -> None:
+    """Write the stored rows of these runs, one JSON object a line, by project, run and step."""
+    reader = Store.open_for_reading(data_dir.store)
+    try:
+        rows = [row for run in reader.runs() if run.run_id in run_ids for row in reader.rows(run.id)]
+    finally:
+        reader.close()
+    rows.sort(key=lambda row: (row.entity, row.project, row.run_id, row.step))
+    with path.open("wb") as file:
+        for row in rows:
+            document = {
+                "project_id": f"{row.entity}/{row.project}" if row.entity else row.project,
+                "run_id": row.run_id,
+                "step": row.step,
+                "timestamp_s": row.timestamp_s,
+                "values": msgspec.Raw(row.values),
+            }
+            file.write(msgspec.json.encode(document) + b"\n")
 
 
 def write_calls(path: Path, data_dir: DataDir, trace_ids: set[str]) -> None:

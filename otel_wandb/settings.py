@@ -236,6 +236,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             at_most=3600,
         ),
     ] = 60.0
+    rotate: Annotated[
+        Literal["day", "week"],
+        About(
+            _CHARTS,
+            "How long a W&B run lasts: a UTC day, or a week that begins on Monday.",
+        ),
+    ] = "day"
     lateness_s: Annotated[
         float,
         About(

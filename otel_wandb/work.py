@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from otel_wandb.store import NewCall, Transaction
+from otel_wandb.store import NewCall, NewRow, NewRun, Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,24 @@ class ShapedCall:
     trace_id: str
     span_id: str
     started_us: int
+    run: str
+    step: int
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ShapedRow:
+    """A row ready for the store: its run, what is said of that, and the values as they are stored."""
+
+    config: str
+    entity: str
+    project: str
+    server: str
+    run_id: str
+    spec: bytes
+    step: int
+    timestamp_s: float
+    values: bytes
 
 
 @dataclass(slots=True)
@@ -29,11 +46,21 @@ class Work:
     digests: list[tuple[bytes, int]] = field(default_factory=list)
     memories: list[tuple[str, bytes, int]] = field(default_factory=list)
     calls: list[ShapedCall] = field(default_factory=list)
+    rows: list[ShapedRow] = field(default_factory=list)
+    states: list[tuple[str, bytes]] = field(default_factory=list)
     flushes: list[bytes] = field(default_factory=list)
     warnings: Counter[str] = field(default_factory=Counter)
 
     def __bool__(self) -> bool:
-        return bool(self.counts or self.digests or self.memories or self.calls or self.flushes)
+        return bool(
+            self.counts
+            or self.digests
+            or self.memories
+            or self.calls
+            or self.rows
+            or self.states
+            or self.flushes
+        )
 
 
 class Destinations:
@@ -42,9 +69,9 @@ class Destinations:
     def __init__(self) -> None:
         self._ids: dict[tuple[str, str, str], int] = {}
 
-    def number(self, tx: Transaction, call: ShapedCall) -> int:
-        """The number of the call's project; a new one is made in the transaction."""
-        key = (call.config, call.entity, call.project)
+    def number(self, tx: Transaction, item: ShapedCall | ShapedRow) -> int:
+        """The number of the item's project; a new one is made in the transaction."""
+        key = (item.config, item.entity, item.project)
         if key not in self._ids:
             self._ids[key] = tx.add_destination(*key)
         return self._ids[key]
@@ -64,8 +91,13 @@ def write_work(tx: Transaction, work: Work, destinations: Destinations) -> None:
                 trace_id=call.trace_id,
                 span_id=call.span_id,
                 started_us=call.started_us,
-                run="",
-                step=None,
+                run=call.run,
+                step=call.step,
                 body=call.body,
             )
         )
+    for row in work.rows:
+        run = tx.add_run(NewRun(destinations.number(tx, row), row.server, row.run_id, row.spec))
+        tx.add_row(NewRow(run, row.step, row.timestamp_s, row.values))
+    for name, state in work.states:
+        tx.put_state(name, state or None)

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers.fixtures_wandb import wandb_peer, wandb_process
 from tests.peers.weave import WeavePeer
+
+__all__ = ["wandb_peer", "wandb_process"]
 
 _FOREIGN = ("OTEL_", "WANDB_", "WEAVE_", "WF_")
 

@@ -21,9 +21,9 @@ PROJECT = "team/rag"
 DAY_S = 1_795_564_800.0
 QUICK = Pace(first_s=0.05, most_s=0.5, refused_s=60.0)
 BRISK = Timing(
-    transmit_s=0.3,
+    transmit_s=1.0,
     patience_s=20.0,
-    settle_s=1.0,
+    settle_s=2.0,
     look_again_s=0.2,
     idle_s=60.0,
     init_timeout_s=8.0,
@@ -117,7 +117,7 @@ class RowHouse:
 
 
 def main() -> None:
-    """Add a row for each number up to the last and deliver them, taking up what is there: `DIR URL KEY LAST`."""
+    """Add a row for each number up to the last and deliver them, beginning with what is there already."""
     directory, url, key, last = sys.argv[1:]
     settings = Settings(base_url=url, request_timeout_s=5.0)
     store = Store.open(Path(directory) / "store.sqlite")

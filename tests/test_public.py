@@ -37,7 +37,13 @@ FORBIDDEN_IN_PURE = (
 
 
 def test_the_public_names_are_these() -> None:
-    assert sorted(otel_wandb.__all__) == ["WeaveSpanExporter", "__version__"]
+    assert sorted(otel_wandb.__all__) == [
+        "WandbMetricExporter",
+        "WeaveLogExporter",
+        "WeaveSpanExporter",
+        "__version__",
+        "configure",
+    ]
     for name in otel_wandb.__all__:
         assert getattr(otel_wandb, name) is not None
 

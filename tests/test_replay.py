@@ -63,11 +63,49 @@ def test_the_same_file_gives_the_same_calls_in_any_directory(tmp_path: Path) -> 
     assert ledger.lines["calls"].received == 20
 
 
-def test_rows_and_alerts_are_written_and_empty(tmp_path: Path) -> None:
-    file = write_lines(tmp_path / "traces.jsonl", make_request())
-    rows, alerts = tmp_path / "rows.jsonl", tmp_path / "alerts.jsonl"
-    assert replay(file, "--no-deliver", "--rows", rows, "--alerts", alerts).exit_code == 0
-    assert rows.read_bytes() == alerts.read_bytes() == b""
+def make_metrics(minute: int) -> dict[str, object]:
+    """OTLP/JSON of one delta histogram of a minute."""
+    start_ns = 1_795_564_800_000_000_000 + minute * 60_000_000_000
+    point = {
+        "attributes": [{"key": "http.route", "value": {"stringValue": "/chat"}}],
+        "startTimeUnixNano": str(start_ns),
+        "timeUnixNano": str(start_ns + 59_000_000_000),
+        "count": "3",
+        "sum": 0.6,
+        "explicitBounds": [0.1, 0.5],
+        "bucketCounts": ["1", "1", "1"],
+        "min": 0.05,
+        "max": 0.6,
+    }
+    metric = {
+        "name": "http.server.request.duration",
+        "unit": "s",
+        "histogram": {"aggregationTemporality": 1, "dataPoints": [point]},
+    }
+    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": "rag"}}]}
+    return {"resourceMetrics": [{"resource": resource, "scopeMetrics": [{"metrics": [metric]}]}]}
+
+
+def test_rows_are_the_same_in_any_directory_and_alerts_are_empty(tmp_path: Path) -> None:
+    file = write_lines(tmp_path / "metrics.jsonl", *(make_metrics(minute) for minute in range(5)))
+    alerts, outputs = tmp_path / "alerts.jsonl", []
+    for directory in ("a", "b", "a"):
+        rows = tmp_path / "rows.jsonl"
+        result = replay(
+            file, "--no-deliver", "--rows", rows, "--alerts", alerts, "--data-dir", tmp_path / directory
+        )
+        assert result.exit_code == 0, result.output
+        outputs.append(rows.read_bytes())
+    assert outputs[0] == outputs[1] == outputs[2]
+    written = [json.loads(line) for line in outputs[0].splitlines()]
+    assert [row["step"] for row in written] == [0, 1, 2, 3, 4]
+    assert [row["values"]["latency/count"] for row in written] == [3] * 5
+    assert written[0]["values"]["latency/max_ms"] == 600
+    assert written[0]["timestamp_s"] == 1_795_564_860.0
+    assert alerts.read_bytes() == b""
+    ledger = read_status(DataDir(tmp_path / "b")).ledger
+    assert ledger.imbalance() == {}
+    assert ledger.lines["metric_points"].delivered == ledger.lines["rows"].waiting == 5
 
 
 def test_replayed_twice_and_delivered_once(online: WeavePeer, tmp_path: Path) -> None:

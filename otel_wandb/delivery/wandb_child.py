@@ -1,4 +1,4 @@
-"""The process that wandb lives in: `python -m otel_wandb.delivery.wandb_child`, started by `wandb_host`.
+"""The program of the process that wandb lives in. `wandb_host` starts it, and it imports nothing of ours.
 
 It takes one JSON object a line from its standard input and answers each with one on its standard output.
 When its input ends, its parent is gone: it goes at once, and takes the uploading service of wandb along, so
@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import queue
+import shutil
 import signal
 import sys
 import threading
@@ -74,7 +75,8 @@ class Runs:
 
     def _describe(self, command: Message) -> Message:
         run = self._open[command["run"]]
-        run.config.update(command["config"], allow_val_change=True)
+        config: Any = run.config  # its methods have no types
+        config.update(command["config"], allow_val_change=True)
         run.tags = tuple(command["tags"])
         return {}
 
@@ -107,7 +109,7 @@ class Runs:
             own |= {"http_proxy": hello["proxy"], "https_proxy": hello["proxy"]}
         return wandb.Settings(
             console="off",
-            silent=True,
+            silent=True,  # not by WANDB_SILENT, which would keep even the line about a dead upload from us
             disable_git=True,
             disable_code=True,
             x_disable_stats=True,
@@ -152,7 +154,6 @@ def _set_environment(hello: Message) -> None:
     os.environ |= {
         "WANDB_BASE_URL": hello["base_url"],
         "WANDB_ERROR_REPORTING": "false",
-        "WANDB_SILENT": "true",
         "WANDB_CACHE_DIR": str(private / "cache"),
         "WANDB_CONFIG_DIR": str(private / "config"),
         "WANDB_DATA_DIR": str(private / "data"),
@@ -167,12 +168,18 @@ def _kill_children() -> None:
         with contextlib.suppress(OSError, ValueError):
             for pid in listing.read_text().split():
                 os.kill(int(pid), signal.SIGKILL)
+                os.waitpid(int(pid), 0)
 
 
 def _read_lines(stream: IO[bytes], lines: queue.Queue[Message]) -> None:
+    private = ""
     for line in stream:
-        lines.put(json.loads(line))
+        message = json.loads(line)
+        private = private or message["private"]  # of the first one
+        lines.put(message)
     _kill_children()
+    if private:
+        shutil.rmtree(private, ignore_errors=True)
     os._exit(0)
 
 

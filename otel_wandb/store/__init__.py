@@ -18,10 +18,15 @@ from otel_wandb.store.shapes import (
     Destination,
     Mark,
     NewCall,
+    NewRow,
+    NewRun,
     QueuedCall,
+    QueuedRow,
     RecentTrace,
     Snapshot,
     StoredCall,
+    StoredRow,
+    StoredRun,
 )
 from otel_wandb.store.transaction import Transaction
 from otel_wandb.store.writer import Store
@@ -31,11 +36,16 @@ __all__ = [
     "Destination",
     "Mark",
     "NewCall",
+    "NewRow",
+    "NewRun",
     "QueuedCall",
+    "QueuedRow",
     "RecentTrace",
     "Snapshot",
     "Store",
     "StoreReader",
     "StoredCall",
+    "StoredRow",
+    "StoredRun",
     "Transaction",
 ]

@@ -22,6 +22,8 @@ _ORPHANS: Final = (  # and the table that has lost a row where there are any
     ("calls", _BODIES_WITHOUT_CALL),
     ("bodies", "DELETE FROM calls WHERE id NOT IN (SELECT id FROM bodies)"),
     ("destinations", "DELETE FROM calls WHERE destination NOT IN (SELECT id FROM destinations)"),
+    ("destinations", "DELETE FROM runs WHERE destination NOT IN (SELECT id FROM destinations)"),
+    ("runs", "DELETE FROM rows WHERE run NOT IN (SELECT id FROM runs)"),
     ("", _BODIES_WITHOUT_CALL),
     ("", "DELETE FROM dead_letters WHERE call_id NOT IN (SELECT id FROM calls)"),
     (
@@ -35,6 +37,7 @@ _LAST_ID: Final = (
     " ifnull((SELECT max(call_id) FROM outbox), 0), ifnull((SELECT max(last_call_id) FROM flushes), 0),"
     " ifnull((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'last_call_id'), 0))"
 )
+_WAITING_ROWS: Final = "SELECT count(*) FROM rows WHERE state = 'waiting'"
 _DOUBTFUL: Final = (
     "SELECT id FROM calls c WHERE destination = ? AND id BETWEEN ? AND ?"
     " AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.destination = c.destination AND o.call_id = c.id)"
@@ -80,9 +83,10 @@ def balance_books(
     requeued = _requeue(target, holes, newest_id) if missing and "outbox" in torn else 0
     target.execute("UPDATE outbox SET in_flight_since_s = 0.0")
     lost = _settle_calls(target)
+    _settle(target, "rows", _WAITING_ROWS)
     if holes.get("counts") or holes.get("waiting"):
-        for signal in ("spans", "log_records", "metric_points", "rows"):
-            _settle(target, signal)
+        for signal in ("spans", "log_records", "metric_points"):
+            _settle(target, signal, f"SELECT n FROM waiting WHERE signal = '{signal}'")  # noqa: S608
     last_id = max(newest_id, target.execute(_LAST_ID).fetchone()[0])
     for name, value in (("last_call_id", last_id), ("doubtful_before_us", now_us)):
         target.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (name, str(value)))
@@ -121,8 +125,8 @@ def _settle_calls(target: sqlite3.Connection) -> int:
     return 0
 
 
-def _settle(target: sqlite3.Connection, signal: str) -> None:
-    row = target.execute("SELECT n FROM waiting WHERE signal = ?", (signal,)).fetchone()
+def _settle(target: sqlite3.Connection, signal: str, waiting: str) -> None:
+    row = target.execute(waiting).fetchone()
     excess = _excess(target, signal) - (row[0] if row else 0)
     if excess > 0:
         target.execute(_ADD_COUNT, (signal, "dropped", LOST, excess))

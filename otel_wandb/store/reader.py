@@ -19,9 +19,12 @@ from otel_wandb.store.shapes import (
     Destination,
     Mark,
     QueuedCall,
+    QueuedRow,
     RecentTrace,
     Snapshot,
     StoredCall,
+    StoredRow,
+    StoredRun,
 )
 
 T = TypeVar("T")
@@ -47,6 +50,21 @@ _DEAD_LETTERS = (
     "SELECT l.call_id, d.entity, d.project, c.trace_id, c.span_id, l.status, l.answer, l.reason, b.body,"
     " b.crc32c FROM dead_letters l JOIN calls c ON c.id = l.call_id JOIN bodies b ON b.id = l.call_id"
     " JOIN destinations d ON d.id = c.destination WHERE l.call_id > ? ORDER BY l.call_id LIMIT ?"
+)
+_RUNS = (
+    "SELECT r.id, r.destination, d.config, d.entity, d.project, r.run_id, r.spec, ifnull(w.n, 0)"
+    " FROM runs r JOIN destinations d ON d.id = r.destination LEFT JOIN"
+    " (SELECT run, count(*) n FROM rows WHERE state = 'waiting' GROUP BY run) w ON w.run = r.id"
+    " ORDER BY r.id"
+)
+_WAITING_RUNS = _RUNS.replace("LEFT JOIN", "JOIN")
+_DUE_ROWS = (
+    "SELECT id, step, timestamp_s, body FROM rows WHERE run = ? AND state = 'waiting' ORDER BY step LIMIT ?"
+)
+_ROWS = (
+    "SELECT d.entity, d.project, r.run_id, w.step, w.timestamp_s, w.body, w.state FROM rows w"
+    " JOIN runs r ON r.id = w.run JOIN destinations d ON d.id = r.destination"
+    " WHERE w.run = ? AND w.step > ? ORDER BY w.step LIMIT ?"
 )
 _PAGE = f"{_CALLS} WHERE c.id > ? AND c.id <= ? ORDER BY c.id"
 _WANTED = (
@@ -118,7 +136,7 @@ class StoreReader:
         return self._ask(_read_counts)
 
     def waiting(self) -> dict[str, int]:
-        """How many items of each signal are held in open traces."""
+        """How many items of each signal are held in open traces, or as rows that wait for delivery."""
         return self._ask(_read_waiting)
 
     def outbox_size(self) -> int:
@@ -216,6 +234,46 @@ class StoreReader:
             yield from letters
             last_id = letters[-1].call_id
 
+    def runs(self) -> list[StoredRun]:
+        """All W&B runs that rows were ever stored for."""
+        return [StoredRun(*row) for row in self._ask(_rows_of(_RUNS))]
+
+    def waiting_runs(self) -> list[StoredRun]:
+        """Those of them of which rows wait. Cheap: it reads an index of what waits."""
+        return [StoredRun(*row) for row in self._ask(_rows_of(_WAITING_RUNS))]
+
+    def waiting_rows(self) -> int:
+        """How many rows wait for delivery."""
+        return self._ask(_count_waiting_rows)
+
+    def due_rows(self, run: int, limit: int, max_bytes: int) -> list[QueuedRow]:
+        """The rows of the run that wait, by their steps, up to both bounds, but at least one of them."""
+
+        def read(database: Database) -> list[QueuedRow]:
+            rows: list[QueuedRow] = []
+            room = max_bytes
+            with database.lock, closing(database.each(_DUE_ROWS, (run, limit))) as found:
+                for fields in found:
+                    row = QueuedRow(*fields)
+                    room -= len(row.values)
+                    if room < 0 and rows:
+                        break
+                    rows.append(row)
+            return rows
+
+        return self._ask(read)
+
+    def rows(self, run: int) -> Iterator[StoredRow]:
+        """All rows of a run by their steps."""
+        last_step = -1
+        while page := self._ask(_rows_of(_ROWS, (run, last_step, _PAGE_CALLS))):
+            yield from (StoredRow(*row) for row in page)
+            last_step = page[-1][3]
+
+    def states(self) -> dict[str, bytes]:
+        """What `put_state` has kept."""
+        return dict(self._ask(_rows_of("SELECT name, value FROM states")))
+
     def flush_settled(self, token: bytes) -> bool | None:
         """Whether no call that a flush waits for is in the outbox; None where the flush is not known."""
 
@@ -282,11 +340,18 @@ def _read_counts(database: Database) -> Counts:
 
 
 def _read_waiting(database: Database) -> dict[str, int]:
-    return dict(database.rows("SELECT signal, n FROM waiting"))
+    waiting = dict(database.rows("SELECT signal, n FROM waiting"))
+    if rows := _count_waiting_rows(database):
+        waiting["rows"] = rows
+    return waiting
 
 
 def _count_outbox(database: Database) -> int:
     return database.number("SELECT count(*) FROM outbox")
+
+
+def _count_waiting_rows(database: Database) -> int:
+    return database.number("SELECT count(*) FROM rows WHERE state = 'waiting'")
 
 
 def _read_folded_fronts(database: Database) -> frozenset[str]:

@@ -50,6 +50,18 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE TABLE flushes (id INTEGER PRIMARY KEY, token BLOB NOT NULL UNIQUE,"
         " last_call_id INTEGER NOT NULL)",
     ),
+    (
+        # The charts. A run is found by what names it in W&B; `destination` is the last one that led to it.
+        "CREATE TABLE runs (id INTEGER PRIMARY KEY, server TEXT NOT NULL, entity TEXT NOT NULL,"
+        " project TEXT NOT NULL, run_id TEXT NOT NULL, destination INTEGER NOT NULL, spec BLOB NOT NULL,"
+        " UNIQUE (server, entity, project, run_id))",
+        # One row a minute and run: here there is room for indexes.
+        "CREATE TABLE rows (id INTEGER PRIMARY KEY, run INTEGER NOT NULL, step INTEGER NOT NULL,"
+        " timestamp_s REAL NOT NULL, body BLOB NOT NULL, state TEXT NOT NULL, UNIQUE (run, step))",
+        "CREATE INDEX waiting_rows ON rows (run, step) WHERE state = 'waiting'",
+        # What the metrics line and the views know, by name.
+        "CREATE TABLE states (name TEXT NOT NULL PRIMARY KEY, value BLOB NOT NULL)",
+    ),
 )
 
 _NOTES: Final = (

@@ -80,6 +80,59 @@ class Destination(NamedTuple):
     project: str
 
 
+class NewRun(NamedTuple):
+    """A W&B run. `server` tells servers apart; `spec` is the JSON of what `wandb.init` is told of it."""
+
+    destination: int
+    server: str
+    run_id: str
+    spec: bytes
+
+
+class StoredRun(NamedTuple):
+    """A W&B run, by the settings that named it last. `entity` as in `Destination`."""
+
+    id: int
+    destination: int
+    config: str
+    entity: str
+    project: str
+    run_id: str
+    spec: bytes
+    waiting: int
+    """How many of its rows are neither delivered nor given up."""
+
+
+class NewRow(NamedTuple):
+    """A row of charts. `values` is a JSON object: see `otel_wandb.store.rows`."""
+
+    run: int
+    step: int
+    timestamp_s: float
+    values: bytes
+
+
+class QueuedRow(NamedTuple):
+    """A row that waits."""
+
+    id: int
+    step: int
+    timestamp_s: float
+    values: bytes
+
+
+class StoredRow(NamedTuple):
+    """A row, and what became of it."""
+
+    entity: str
+    project: str
+    run_id: str
+    step: int
+    timestamp_s: float
+    values: bytes
+    state: Literal["waiting", "delivered", "rejected"]
+
+
 class RecentTrace(NamedTuple):
     """What was remembered of a trace at one time; several of one trace add up in their order."""
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import google_crc32c
 
 from otel_wandb.ledger import as_received
 from otel_wandb.store.database import PAGE_BYTES, Database
-from otel_wandb.store.shapes import Mark, NewCall
+from otel_wandb.store.shapes import Mark, NewCall, NewRow, NewRun
 
 _BUFFER_CALLS: Final = 1000
 _BUFFER_BYTES: Final = 8 << 20
@@ -32,6 +32,7 @@ _DELIVERED = (
     " AND NOT EXISTS (SELECT 1 FROM dead_letters d WHERE d.call_id = c.id)"
     " ORDER BY id LIMIT ?"
 )
+_SETTLED_ROWS = "SELECT id FROM rows WHERE state <> 'waiting' ORDER BY id LIMIT 1000"
 _ADD_COUNT = (
     "INSERT INTO counts (signal, outcome, reason, n) VALUES (?, ?, ?, ?)"
     " ON CONFLICT (signal, outcome, reason) DO UPDATE SET n = n + excluded.n"
@@ -171,6 +172,47 @@ class Transaction:
             self._database.run(sql, (call_id, status, answer, reason))
             self.add_count("calls", "rejected", 1, reason)
 
+    def add_run(self, run: NewRun) -> int:
+        """The id of the run, which is made at the first call, and described anew at the others."""
+        asked = "SELECT asked_entity, project FROM destinations WHERE id = ?"
+        ((entity, project),) = self._database.rows(asked, (run.destination,))
+        key = (run.server, entity, project, run.run_id)
+        self._database.run(
+            "INSERT INTO runs (server, entity, project, run_id, destination, spec) VALUES (?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (server, entity, project, run_id)"
+            " DO UPDATE SET destination = excluded.destination, spec = excluded.spec",
+            (*key, run.destination, run.spec),
+        )
+        sql = "SELECT id FROM runs WHERE server = ? AND entity = ? AND project = ? AND run_id = ?"
+        return self._database.number(sql, key)
+
+    def add_row(self, row: NewRow) -> None:
+        """Store the row, which then waits for delivery, and count it as received.
+
+        A step that its run has already is dropped and counted: W&B would not take it either.
+        """
+        added = self._database.run(
+            "INSERT INTO rows (run, step, timestamp_s, body, state) VALUES (?, ?, ?, ?, 'waiting')"
+            " ON CONFLICT (run, step) DO NOTHING",
+            row,
+        )
+        self.add_count("rows", "received", 1)
+        if not added:
+            self.add_count("rows", "dropped", 1, "repeated_step")
+
+    def settle_rows(self, row_ids: Collection[int], outcome: str, reason: str = "") -> None:
+        """The rows are `delivered`, or `rejected`: count them; one that does not wait changes nothing."""
+        sql = "UPDATE rows SET state = ? WHERE id = ? AND state = 'waiting'"
+        settled = self._database.run_many(sql, ((outcome, row_id) for row_id in row_ids))
+        self.add_count("rows", outcome, max(0, settled), reason)
+
+    def put_state(self, name: str, value: bytes | None) -> None:
+        """Keep a state under its name until the next one, or forget it (None)."""
+        if value is None:
+            self._database.run("DELETE FROM states WHERE name = ?", (name,))
+        else:
+            self._database.run("INSERT OR REPLACE INTO states (name, value) VALUES (?, ?)", (name, value))
+
     def fold_front(self, name: str, counts: Mapping[tuple[str, str, str], int]) -> None:
         """Take the counters of a dead front into the ledger, once for each name."""
         sql = "INSERT INTO folded_fronts (name) VALUES (?) ON CONFLICT (name) DO NOTHING"
@@ -187,8 +229,8 @@ class Transaction:
     def prune(self, keep_bytes: int) -> int:
         """How many calls were removed to hold no more: the oldest delivered, then the oldest dead letters.
 
-        A call that waits is never removed, so the store may stay larger. The file does not shrink; its free
-        pages are used again.
+        If that is not enough, the oldest rows that are delivered or given up go, too. What waits is never
+        removed, so the store may stay larger. The file does not shrink; its free pages are used again.
         """
         self._write_calls()
         removed = 0
@@ -198,6 +240,8 @@ class Transaction:
             for sql in _REMOVE_CALL:
                 self._database.run_many(sql, chunk)
             removed += len(chunk)
+        while self._used_bytes() > keep_bytes and (chunk := self._database.rows(_SETTLED_ROWS)):
+            self._database.run_many("DELETE FROM rows WHERE id = ?", chunk)
         return removed
 
     def write(self) -> None:

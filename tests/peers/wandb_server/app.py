@@ -174,7 +174,7 @@ class Handler(BaseHTTPRequestHandler):
         op = _operation_of(payload) if path == "/graphql" else ""
         base = f"http://{self.headers.get('Host') or '127.0.0.1'}"
         request = Request(self.command, path, op, payload, body, base)
-        rule = self.backend.faults.pick(path, op)
+        rule = self.backend.faults.pick(path, op, len(body))
         answer = self._act_or_fail(request, rule)
         self._note(request, answer, len(raw), encoding, rule)
         if answer.status:

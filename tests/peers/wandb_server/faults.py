@@ -7,7 +7,7 @@ import re
 import threading
 from dataclasses import dataclass, field
 
-_NUMBERS = {"count", "skip", "every", "retry_after"}
+_NUMBERS = {"count", "skip", "every", "over", "retry_after"}
 _FRACTIONS = {"rate", "delay"}
 _TEXTS = {"path", "op", "phase", "body"}
 
@@ -22,6 +22,7 @@ class Rule:
     every        fire on every Nth matching request
     skip, count  pass the first `skip` matches, then fire at most `count` times
     phase        `before` (default: nothing is done) or `after` (done, then the answer is replaced or lost)
+    over         only bodies larger than this many bytes
     retry_after  the value of the `Retry-After` header
     delay        seconds to sleep first (`slow` only sleeps, and then does its work; `hang` answers nothing)
     body         what to answer instead of a JSON reason; the last key of a rule, since it may hold commas
@@ -38,6 +39,7 @@ class Rule:
     every: int = 1
     skip: int = 0
     count: int = -1
+    over: int = -1
     retry_after: int = -1
     seen: int = 0
     fired: int = 0
@@ -59,8 +61,9 @@ class Rule:
                 raise ValueError(f"unknown key {key!r} in the fault rule {text!r}")
         return rule
 
-    def matches(self, path: str, op: str) -> bool:
-        return bool(re.search(self.path, path) and (not self.op or re.search(self.op, op)))
+    def matches(self, path: str, op: str, size: int) -> bool:
+        named = re.search(self.path, path) and (not self.op or re.search(self.op, op))
+        return bool(named) and size > self.over
 
 
 @dataclass
@@ -76,9 +79,10 @@ class Faults:
         with self.lock:
             self.rules = rules
 
-    def pick(self, path: str, op: str) -> Rule | None:
+    def pick(self, path: str, op: str, size: int) -> Rule | None:
         with self.lock:
-            return next((rule for rule in self.rules if rule.matches(path, op) and self._fires(rule)), None)
+            found = (rule for rule in self.rules if rule.matches(path, op, size) and self._fires(rule))
+            return next(found, None)
 
     def view(self) -> list[dict[str, object]]:
         with self.lock:

@@ -1,0 +1,181 @@
+"""The numbers behind a chart, and the statistics that charts show of them."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from itertools import pairwise
+from typing import Final, TypeAlias
+
+import msgspec
+
+from otel_wandb.metrics.closed import Level, Summary
+from otel_wandb.metrics.explicit import EMPTY_EXPLICIT, ExplicitHistogram
+from otel_wandb.metrics.histogram import AnyHistogram, merge_all
+from otel_wandb.metrics.measures import to_float
+
+_QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+
+
+class Bins(msgspec.Struct, frozen=True):
+    """A histogram as W&B takes it: `np_histogram=(counts, edges)`, with one edge more than counts."""
+
+    counts: list[int]
+    edges: list[float]
+
+
+Number: TypeAlias = int | float
+Shown: TypeAlias = Number | Bins
+
+
+@dataclass
+class Durations:
+    """How long things took, and which of them failed. `scale` makes milliseconds of the histogram's unit."""
+
+    histogram: AnyHistogram = EMPTY_EXPLICIT
+    scale: Fraction = Fraction(1)
+    errors: Counter[str] = field(default_factory=Counter)
+    seconds: float = 1.0
+    with_bins: bool = False
+
+    @cached_property
+    def quantiles(self) -> dict[str, float]:
+        """The quantiles that charts show."""
+        return dict(zip(_QUANTILES, self.histogram.quantiles(list(_QUANTILES.values())), strict=True))
+
+    def statistic(self, name: str) -> Shown | None:
+        """count, per_second, errors, error_rate, bins; p50…p99, mean, std, min, max, sum (in ms)."""
+        histogram, count = self.histogram, self.histogram.count
+        if name == "count":
+            return count
+        if name == "per_second":
+            return count / self.seconds
+        if name == "errors":
+            return self.errors.total()
+        if not count:
+            return None
+        if name == "error_rate":
+            return 100 * self.errors.total() / count
+        if name == "bins":
+            return self._bins() if self.with_bins else None
+        total = histogram.total
+        if total is not None and name in ("mean", "sum"):
+            return to_float(total * self.scale / (count if name == "mean" else 1))
+        value = self.quantiles[name] if name in _QUANTILES else _MEASURES[name](histogram)
+        return None if value is None else scale_by(value, self.scale)
+
+    def _bins(self) -> Bins | None:
+        if isinstance(self.histogram, ExplicitHistogram):
+            counts, edges = self.histogram.scaled(self.scale).to_bins()
+        else:
+            counts, edges = self.histogram.to_bins()
+            edges = [edge * float(self.scale) for edge in edges]
+        usable = all(map(math.isfinite, edges)) and all(low < high for low, high in pairwise(edges))
+        return Bins(counts, edges) if counts and usable else None
+
+
+_MEASURES: Final[dict[str, Callable[[AnyHistogram], float | None]]] = {
+    "mean": lambda histogram: histogram.mean,
+    "std": lambda histogram: histogram.std,
+    "min": lambda histogram: histogram.quantile(0),
+    "max": lambda histogram: histogram.quantile(1),
+    "sum": lambda _: None,
+}
+
+
+@dataclass
+class Errors:
+    """How often an error type occurred, of how many attempts."""
+
+    count: int = 0
+    attempts: int = 0
+
+    def statistic(self, name: str) -> Shown | None:
+        """count, or rate (percent)."""
+        if name == "count":
+            return self.count
+        return 100 * self.count / self.attempts if self.attempts else None
+
+
+@dataclass
+class Amounts:
+    """Sums by their names, such as the tokens of each kind."""
+
+    amounts: dict[str, Fraction] = field(default_factory=dict)
+
+    def add(self, name: str, amount: Fraction) -> None:
+        """Add to the sum of that name."""
+        self.amounts[name] = self.amounts.get(name, Fraction(0)) + amount
+
+    def update(self, more: Amounts) -> None:
+        """Add all sums of the other."""
+        for name, amount in more.amounts.items():
+            self.add(name, amount)
+
+    def statistic(self, name: str) -> Shown | None:
+        """The sum of that name, None where nothing was added to it."""
+        return to_number(self.amounts[name]) if name in self.amounts else None
+
+
+@dataclass
+class Gauges:
+    """The last values of a gauge, of all attributes and processes."""
+
+    level: Level
+
+    def statistic(self, name: str) -> Shown | None:
+        """mean; and where there are several, min and max."""
+        values = self.level.values
+        if name == "mean":
+            return to_number(self.level.total / len(values))
+        if len(values) < 2:
+            return None
+        return to_number(min(values) if name == "min" else max(values))
+
+
+@dataclass
+class Summaries:
+    """What a summary says."""
+
+    summary: Summary
+
+    def statistic(self, name: str) -> Shown | None:
+        """count, sum, or a quantile that the producer told."""
+        if name == "count":
+            return self.summary.count
+        if name == "sum":
+            return to_number(self.summary.total)
+        return dict(self.summary.quantiles).get(_QUANTILES[name])
+
+
+Figures: TypeAlias = Durations | Errors | Amounts | Gauges | Summaries
+
+
+def merge_durations(parts: Sequence[Durations]) -> Durations:
+    """All of them in one; in the unit of all, or where they differ in milliseconds."""
+    filled = [part for part in parts if part.histogram.count]
+    errors = Counter[str]()
+    for part in parts:
+        errors.update(part.errors)
+    scale = filled[0].scale if filled else Fraction(1)
+    if all(part.scale == scale for part in filled):
+        histograms: Iterable[AnyHistogram] = (part.histogram for part in filled)
+    else:
+        histograms, scale = (part.histogram.scaled(part.scale) for part in filled), Fraction(1)
+    return Durations(merge_all(list(histograms)), scale, errors)
+
+
+def to_number(number: Fraction) -> Number:
+    """An int where it is whole, else the nearest float."""
+    return number.numerator if number.denominator == 1 else to_float(number)
+
+
+def scale_by(value: float, scale: Fraction) -> float:
+    """The product, by the digits that were written: 0.07 s are 70 ms."""
+    if scale == 1 or not math.isfinite(value):
+        return value
+    return to_float(Fraction(repr(value)) * scale)

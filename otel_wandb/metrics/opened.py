@@ -1,0 +1,178 @@
+"""An interval that points still come into, and what it is made into when it closes."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, TypeAlias
+
+from otel_wandb.marks import FrameRef
+from otel_wandb.metrics.cells import Cell, Key, Memory
+from otel_wandb.metrics.closed import OVERFLOW, ClosedInterval, Series, Value, combine
+from otel_wandb.metrics.intervals import Interval
+from otel_wandb.metrics.points import Instrument, Stream
+from otel_wandb.metrics.runs import RunSeries
+from otel_wandb.records import Attributes
+
+_MAX_RESOURCES: Final = 64
+_OVERFLOW_KEY: Final = b"\xff"
+
+RecentKeys: TypeAlias = dict[Key, set[bytes]]
+"""Start and time of delta points -> the streams that had such a point."""
+
+
+class Twin(NamedTuple):
+    """An instrument that measures what newer ones do: where a process has both, it is `shadowed`.
+
+    Names may end in `*`. The two have to agree in the attributes `same`.
+    """
+
+    old: str
+    new: tuple[str, ...]
+    same: tuple[str, ...] = ()
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Whether the name is the pattern, or begins as the pattern does before its `*`."""
+    return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
+
+
+@dataclass(slots=True)
+class OpenInterval:
+    """The points of a service in one interval, by stream."""
+
+    interval: Interval
+    cells: dict[bytes, Cell] = field(default_factory=dict)
+    frames: set[FrameRef] = field(default_factory=set)
+    points: int = 0
+    late_points: int = 0
+    _refused: int = 0
+    _newest: tuple[int, str] = (0, "")
+    _resources: dict[bytes, Attributes] = field(default_factory=dict)
+    _admitted: defaultdict[Instrument, set[bytes]] = field(default_factory=lambda: defaultdict(set))
+    _beyond: defaultdict[Key, set[bytes]] = field(default_factory=lambda: defaultdict(set))
+
+    def place(self, stream: Stream, key: Key, value: Value, *, max_series: int, has_room: bool) -> bool:
+        """Keep the point; False where it is there already.
+
+        Beyond `max_series` sets of attributes the instrument's points count for its overflow. Where there is
+        no room for another stream, increases still do; a point of any other kind is refused.
+        """
+        cell = self.cells.get(stream.digest)
+        if cell is None and not has_room:
+            return self._place_beyond(stream, key, value)
+        if cell is None:
+            admitted = self._admitted[stream.instrument]
+            overflow = stream.attribute_key not in admitted and len(admitted) >= max_series
+            if not overflow:
+                admitted.add(stream.attribute_key)
+            cell = self.cells[stream.digest] = Cell(stream, overflow)
+        return cell.add(key, value)
+
+    def note(self, config: str, resource: bytes, attributes: Attributes, time_ns: int, *, late: bool) -> None:
+        """Count a point that was placed, and what it came with."""
+        self.points += 1
+        self.late_points += late
+        self._newest = max(self._newest, (time_ns, config))
+        if resource not in self._resources:
+            self._resources[resource] = attributes
+
+    def recent_keys(self) -> RecentKeys:
+        """The delta points in it, by which a repeat is known after it has closed."""
+        keys: defaultdict[Key, set[bytes]] = defaultdict(set)
+        for digest, cell in self.cells.items():
+            for key in cell.keys:
+                keys[key].add(digest)
+        for key, digests in self._beyond.items():
+            keys[key] |= digests
+        return dict(keys)
+
+    def close(
+        self,
+        series: RunSeries,
+        *,
+        memory_of: Callable[[bytes], Memory],
+        keep: Callable[[bytes], None],
+        twins: Sequence[Twin],
+        first_reach_ns: int,
+    ) -> ClosedInterval:
+        """What it came to. Streams are looked up with `memory_of`; `keep` is told which of them changed."""
+        dropped, warnings = Counter[str](), Counter[str]()
+        if self._refused:
+            dropped["too_many_streams"] += self._refused
+        found: defaultdict[_Group, list[Value]] = defaultdict(list)
+        labels = {_OVERFLOW_KEY: OVERFLOW}
+        shadows = _find_shadows(self.cells.values(), twins)
+        for cell in sorted(self.cells.values(), key=_order):
+            stream = cell.stream
+            outcome = cell.close(memory_of(stream.digest), first_reach_ns)
+            dropped += outcome.dropped
+            warnings += outcome.warnings
+            if outcome.changed:
+                keep(stream.digest)
+            if outcome.value is not None:
+                key = _OVERFLOW_KEY if cell.overflow else stream.attribute_key
+                labels.setdefault(key, stream.attributes)
+                found[_Group(stream.instrument, key, stream.digest in shadows)].append(outcome.value)
+        data = []
+        for group, values in sorted(found.items()):
+            value, lossy = combine(values)
+            warnings["buckets_differ"] += lossy
+            data.append(Series(*group.instrument, labels[group.attribute_key], value, group.shadowed))
+        return ClosedInterval(
+            series=series,
+            interval=self.interval,
+            config=self._newest[1],
+            data=tuple(data),
+            resources=tuple(resource for _, resource in sorted(self._resources.items())[:_MAX_RESOURCES]),
+            points=self.points,
+            late_points=self.late_points,
+            dropped=dropped,
+            warnings=+warnings,
+        )
+
+    def _place_beyond(self, stream: Stream, key: Key, value: Value) -> bool:
+        if stream.mode != "delta" or stream.instrument.family == "updown":
+            self._refused += 1
+            return True
+        if stream.digest in self._beyond[key]:
+            return False
+        self._beyond[key].add(stream.digest)
+        shared = Stream(repr(stream.instrument).encode(), stream.instrument, "delta", OVERFLOW, b"", b"")
+        self.cells.setdefault(shared.digest, Cell(shared, overflow=True)).pile(value)
+        return True
+
+
+class _Group(NamedTuple):
+    """What is merged into one series."""
+
+    instrument: Instrument
+    attribute_key: bytes
+    shadowed: bool
+
+
+def _order(cell: Cell) -> tuple[Instrument, bytes]:
+    return cell.stream.instrument, cell.stream.digest
+
+
+def _find_shadows(cells: Iterable[Cell], twins: Sequence[Twin]) -> set[bytes]:
+    """The streams whose process measured the same also with a newer instrument of the same scope."""
+    streams = [cell.stream for cell in cells]
+    shadows: set[bytes] = set()
+    for twin in twins:
+        old = [stream for stream in streams if matches(stream.instrument.name, twin.old)]
+        if not old:
+            continue
+        new = {
+            _twin_key(stream, twin)
+            for stream in streams
+            if any(matches(stream.instrument.name, name) for name in twin.new)
+        }
+        shadows.update(stream.digest for stream in old if _twin_key(stream, twin) in new)
+    return shadows
+
+
+def _twin_key(stream: Stream, twin: Twin) -> tuple[bytes, str, tuple[str, ...]]:
+    same = tuple(str(stream.attributes.get(name, "")) for name in twin.same)
+    return stream.resource, stream.instrument.scope, same

@@ -1,0 +1,150 @@
+"""The data of an interval, sorted by what it feeds: durations by operation, tokens by model, and the rest."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Final, NamedTuple
+
+from otel_wandb.metrics.catalogue import (
+    DURATIONS,
+    LEVELS,
+    MILLISECONDS,
+    MODEL,
+    TOKEN_KINDS,
+    TOKEN_TYPE,
+    TOKENS,
+    Duration,
+    Part,
+    Pool,
+    Tokens,
+)
+from otel_wandb.metrics.closed import OVERFLOW, Family, Level, Series, Summary, Value
+from otel_wandb.metrics.figures import Amounts, Durations
+from otel_wandb.records import Attributes
+
+_DURATIONS: Final[dict[str, Duration]] = {duration.instrument: duration for duration in DURATIONS}
+_TOKENS: Final[dict[str, Tokens]] = {tokens.instrument: tokens for tokens in TOKENS}
+_MAX_NAME: Final = 128
+_METHODS: Final = frozenset(
+    {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
+)
+_METHOD_ATTRIBUTES: Final = frozenset({"http.request.method", "http.method"})
+
+# A segment of a route is a placeholder, or a word that a programmer wrote: not an id, not what a user typed.
+_SEGMENT: Final = re.compile(r"[{<:*\[(].*|[A-Za-z_][A-Za-z_.~-]*\d{0,2}[A-Za-z_]{0,12}", re.DOTALL)
+_MAX_SEGMENT: Final = 40
+
+
+class Other(NamedTuple):
+    """An instrument that no table tells anything of."""
+
+    name: str
+    unit: str
+    family: Family
+
+
+@dataclass(slots=True)
+class Sorted:
+    """What an interval's data feeds. A subject or model of None is what has no attributes: the overflow."""
+
+    durations: defaultdict[tuple[Pool, int | None], defaultdict[str | None, list[Durations]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
+    """By pool and entry number, and by the name of the operation."""
+    tokens: defaultdict[str | None, Amounts] = field(default_factory=lambda: defaultdict(Amounts))
+    """By model; the empty one is not known."""
+    active: Amounts = field(default_factory=Amounts)
+    others: defaultdict[Other, list[Value]] = field(default_factory=lambda: defaultdict(list))
+
+
+def sort_data(data: Sequence[Series]) -> Sorted:
+    """The data without what is shadowed, by what it feeds."""
+    found = Sorted()
+    for series in data:
+        if series.shadowed:
+            continue
+        duration, tokens = _DURATIONS.get(series.name), _TOKENS.get(series.name)
+        if duration is not None and _add_duration(found, series, duration):
+            continue
+        if tokens is not None and _add_tokens(found, series, tokens):
+            continue
+        if series.name in LEVELS and isinstance(series.value, Level):
+            found.active.add("amount", series.value.total)
+            continue
+        found.others[Other(series.name, series.unit, series.family)].append(series.value)
+    return found
+
+
+def name_operation(duration: Duration, attributes: Attributes) -> str | None:
+    """What the operation is called, such as `POST /chat`; None for the overflow."""
+    if attributes == OVERFLOW:
+        return None
+    words = [_read_part(part, attributes) for part in duration.name]
+    return " ".join(word for word in words if word) or duration.pool
+
+
+def read_error(attributes: Attributes) -> str:
+    """The type of error, `http_500` for a status; empty where there was none."""
+    error = attributes.get("error.type")
+    if error is None or error == "":
+        status = attributes.get("http.response.status_code", attributes.get("http.status_code"))
+        error = status if _is_server_error(status) else ""
+    text = str(error)
+    return f"http_{text}" if text.isdigit() else text[:_MAX_NAME]
+
+
+def is_route(path: str) -> bool:
+    """Whether it is the route that a path was matched to, rather than the path of a single request."""
+    return "?" not in path and all(
+        not segment or (len(segment) <= _MAX_SEGMENT and _SEGMENT.fullmatch(segment))
+        for segment in path.split("/")
+    )
+
+
+def _add_duration(found: Sorted, series: Series, duration: Duration) -> bool:
+    value = series.value
+    if isinstance(value, Fraction | Level | Summary):
+        return False
+    unit = series.unit if series.unit in MILLISECONDS else duration.unit
+    durations = Durations(value, Fraction(MILLISECONDS[unit]))
+    error = read_error(series.attributes)
+    if error and value.count:
+        durations.errors[error] = value.count
+    name = name_operation(duration, series.attributes)
+    found.durations[duration.pool, duration.entry][name].append(durations)
+    return True
+
+
+def _add_tokens(found: Sorted, series: Series, tokens: Tokens) -> bool:
+    value = series.value
+    amount = value if isinstance(value, Fraction) else getattr(value, "total", None)
+    kind = tokens.kind or TOKEN_KINDS.get(str(series.attributes.get(TOKEN_TYPE, "")), "")
+    if not kind or not isinstance(amount, Fraction):
+        return False
+    model = None if series.attributes == OVERFLOW else _read_part(MODEL, series.attributes)
+    found.tokens[model].add(kind, amount)
+    return True
+
+
+def _read_part(part: Part, attributes: Attributes) -> str:
+    for name in part.attributes:
+        value = attributes.get(name)
+        if value is None or value == "":
+            continue
+        text = str(value)[:_MAX_NAME]
+        if name in _METHOD_ATTRIBUTES:
+            return text if text in _METHODS else part.absent
+        if not part.route or is_route(text):
+            return text
+    return part.absent
+
+
+def _is_server_error(status: object) -> bool:
+    try:
+        return 500 <= int(status) <= 599  # type: ignore[call-overload,no-any-return]  # whatever it is
+    except (TypeError, ValueError):
+        return False
