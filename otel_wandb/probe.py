@@ -1,4 +1,4 @@
-"""A span of our own, sent the whole way that a service's spans go: exporter, journal, bridge, store, Weave."""
+"""A span of our own, sent the way that a service's spans go: exporter, journal, bridge, store, Weave."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class SentSpan(NamedTuple):
 def send_span(arguments: Mapping[str, object], file: Path | None, *, timeout_s: float) -> SentSpan:
     """Send one span with these settings, and wait for the bridge. Raises ConfigError."""
     begin_s = time.monotonic()
-    exporter = WeaveSpanExporter(config_file=file, **{**arguments, "drain_timeout_s": 0})
+    exporter = WeaveSpanExporter(config_file=file, **{**arguments, "drain_timeout_s": 1})
     # Not `Resource.create`: what the environment says of the service is not true of the probe.
     resource = Resource({"service.name": SERVICE})
     provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)

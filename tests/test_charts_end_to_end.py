@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -100,3 +104,42 @@ def test_the_rows_arrive_in_the_run_of_the_day(
     assert read_status(metered).ledger.imbalance() == {}
     (run_id,) = wandb_peer.runs()
     check_rows(wandb_peer.history(run_id), raw)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_kills_of_the_bridge_cost_and_double_no_request(
+    metered: DataDir, wandb_peer: WandbPeer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fifty SIGKILLs of the bridge while service after service measures: every request in one row, once."""
+    for name, value in wandb_peer.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("OTEL_WANDB_DRAIN_TIMEOUT_S", "0.2")
+    dice, kills, requests = random.Random(1), 0, 0
+    while kills < 50:
+        record = tmp_path / str(requests)
+        arguments = ["--requests", "100", "--seed", str(requests), "--record", str(record)]
+        service = subprocess.Popen([sys.executable, "-m", "tests.services.metered", *arguments])
+        while service.poll() is None:
+            time.sleep(dice.uniform(0.05, 0.6))
+            info = metered.read_bridge_info()
+            if info is not None and metered.locked():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(info.pid, signal.SIGKILL)
+                kills += 1
+        assert service.returncode == 0
+        requests += 100
+    monkeypatch.setenv("OTEL_WANDB_DRAIN_TIMEOUT_S", "60")
+    run_workers(tmp_path)
+    requests += sum(WORKERS)
+    wait_for(lambda: read_status(metered).ledger.lines["metric_points"].waiting == 0, 120)
+    wait_for(lambda: read_status(metered).ledger.lines["rows"].waiting == 0, 120)
+    ledger = read_status(metered).ledger
+    assert ledger.imbalance() == {}
+    assert ledger.lines["metric_points"].dropped == ledger.lines["rows"].dropped == {}
+    history = [row for run_id in wandb_peer.runs() for row in wandb_peer.history(run_id)]
+    assert sum(row.get("latency/count", 0) for row in history) == requests
+    for run_id in wandb_peer.runs():
+        steps = wandb_peer.steps(run_id)
+        assert len(steps) == len(set(steps))
+    assert len(history) == ledger.lines["rows"].delivered

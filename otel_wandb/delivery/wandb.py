@@ -73,7 +73,8 @@ class WandbDelivery:
         self._unusable: dict[str, str] = {}
         self._waiting: dict[int, int] = {}
         self._wake = threading.Event()
-        self._closed = False
+        self._closed = self._hurry = False
+        self._offline_reason = ""
 
     @property
     def offline(self) -> bool:
@@ -83,6 +84,11 @@ class WandbDelivery:
         found = [self._find(config, now_s) for config in configs]
         return all(one.target is not None and one.target.offline != "" for one in found)
 
+    def hurry(self) -> None:
+        """From now on finish each run as soon as all is logged, which uploads it at once: the end is near."""
+        self._hurry = True
+        self._wake.set()
+
     def wake(self) -> None:
         """Look at the rows now: some were added."""
         self._wake.set()
@@ -91,7 +97,7 @@ class WandbDelivery:
         """Deliver until `stop` is set; returns within a fraction of a second then, whatever is under way."""
         while not stop.is_set() and not self._closed:
             try:
-                next_at_s = self._start_rounds(hurry=False)
+                next_at_s, _ = self._start_rounds(hurry=self._hurry)
             except Exception:  # noqa: BLE001  a store that is busy or broken; the thread must go on
                 _log.exception("The delivery of rows stumbled; it goes on in a second")
                 next_at_s = time.monotonic() + 1.0
@@ -107,13 +113,12 @@ class WandbDelivery:
         self._found.clear()  # a key may have been set a moment ago
         before = self._totals()
         while not self._closed:
-            was_busy = bool(self._threads)  # what a round that just ends leaves to do shows in the next look
-            next_at_s = self._start_rounds(hurry=True)
+            next_at_s, busy = self._start_rounds(hurry=True)
             now_s = time.monotonic()
             if end_s is not None and now_s >= end_s:
                 break
             nothing_due = next_at_s is None or (end_s is not None and next_at_s > end_s)
-            if nothing_due and not was_busy and not self._threads:
+            if nothing_due and not busy:
                 break
             self._sleep(next_at_s, now_s + _POLL_S if end_s is None else min(end_s, now_s + _POLL_S))
         after = self._totals()
@@ -121,7 +126,7 @@ class WandbDelivery:
             delivered=after[0] - before[0],
             rejected=after[1] - before[1],
             waiting=self._store.reader.waiting_rows(),
-            problem="; ".join(self._problems()),
+            problem="; ".join(self._problems()) or self._offline_reason,
         )
 
     def state(self) -> dict[str, object]:
@@ -171,12 +176,13 @@ class WandbDelivery:
                 totals[outcome] += n
         return totals["delivered"], totals["rejected"]
 
-    def _start_rounds(self, *, hurry: bool) -> float | None:
-        """Start a round of each account that has something to do; when the next one has by itself."""
+    def _start_rounds(self, *, hurry: bool) -> tuple[float | None, bool]:
+        """Start what is due; when the next thing is, and whether anything was under way or was started."""
         now_s = time.monotonic()
         runs = self._store.reader.waiting_runs()
         times: list[float] = []
         with self._lock:
+            busy = bool(self._threads)
             self._waiting = {run.id: run.waiting for run in runs}
             self._retire(now_s)
             self._assign(runs, now_s)
@@ -188,16 +194,19 @@ class WandbDelivery:
                     times.append(at_s)
                     continue
                 self._start(account, partial(account.work, self._waiting, hurry=hurry))
-        return min(times, default=None)
+                busy = True
+        return min(times, default=None), busy
 
     def _assign(self, runs: Iterable[StoredRun], now_s: float) -> None:
         """Give each run to the account that its settings lead to now."""
-        self._unusable = {}
+        self._unusable, self._offline_reason = {}, ""
         held = {run_id for account in self._retiring for run_id in account.lanes}
         for run in runs:
             found = self._find(run.config, now_s)
             if found.target is None:
                 self._unusable[run.project] = found.problem
+            elif found.target.offline:
+                self._offline_reason = found.target.offline
             elif (key := _key_of(found.target)) is not None and run.id not in held:
                 account = self._ensure_account(key, found.target, run)
                 if account is not None and account not in self._threads:

@@ -14,7 +14,7 @@ from otel_wandb.delivery.credentials import Secret, WeaveTarget
 from otel_wandb.delivery.lanes import Block
 from otel_wandb.delivery.pacing import Backoff, Pace
 from otel_wandb.delivery.wandb_api import Place, WandbApi
-from otel_wandb.delivery.wandb_host import HostError, HostSettings, LoggedRow, RunError, RunHost, RunSpec
+from otel_wandb.delivery.wandb_host import HostError, HostSettings, LoggedRow, RunError, RunHost, read_spec
 from otel_wandb.delivery.wandb_lane import OF_THE_CONTENT, RunLane, Timing
 from otel_wandb.errors import DeliveryError, DeliveryRefused
 from otel_wandb.store import QueuedRow, Store, StoredRun
@@ -26,13 +26,15 @@ _ROUND_BYTES: Final = 8 << 20
 _LARGEST_ROW_BYTES: Final = 9 << 20
 """wandb drops a row of more than 9.9 MiB, and only says so on stderr."""
 _FINISHED_AT_ONCE: Final = 8
+_TELLING_S: Final = 12.0
+"""wandb asks its service every 5 seconds what went wrong."""
 _UNAUTHORIZED: Final = 401
 _FORBIDDEN: Final = 403
 _SAY_AGAIN_S: Final = 60.0
 
 
 class Account:
-    """Delivers the rows of the runs that are given to it; `work` and `close` belong to one thread at a time."""
+    """Delivers the rows of its runs. `work` and `close` are for one thread at a time."""
 
     def __init__(
         self, store: Store, target: WeaveTarget, *, pace: Pace, timing: Timing, timeout_s: float
@@ -105,9 +107,13 @@ class Account:
             del self.lanes[run_id]
 
     def close(self) -> None:
-        """Finish all open runs, as far as that can be done in time, and let the process go."""
-        with suppress(HostError):
+        """Finish all open runs, as far as that can be done in time, look once more, let the process go."""
+        with suppress(HostError, DeliveryError):
             self._finish([lane for lane in self.lanes.values() if lane.open])
+            for lane in self.lanes.values():
+                if lane.flying:
+                    seen = self._api.steps(self.key, self._place(lane), min(lane.flying), max(lane.flying))
+                    self._settle(lane, lane.note_seen(seen, time.monotonic()), "delivered")
         self._close_host()
         self._api.close()
 
@@ -211,13 +217,14 @@ class Account:
                 key=lambda other: (bool(other.flying), other.used_at_s),
             )
             self._finish(open_lanes[:_FINISHED_AT_ONCE])
-        opened = host.open(lane.name, _spec_of(lane.run, self._place(lane)))
+        self._place(lane)
+        opened = host.open(lane.name, read_spec(lane.run))
         lane.note_open(lane.run.spec, opened.starting_step, time.monotonic())
 
     def _log(self, lane: RunLane, rows: Sequence[QueuedRow]) -> None:
         host = self._ensure_host()
         if lane.run.spec != lane.opened_spec:
-            host.describe(lane.name, _spec_of(lane.run, self._place(lane)))
+            host.describe(lane.name, read_spec(lane.run))
             lane.opened_spec = lane.run.spec
         # A row behind the run's next step is not taken; it flies all the same, since it may be there already.
         fresh = [row for row in rows if row.step >= lane.next_step]
@@ -233,7 +240,7 @@ class Account:
 
         While a run is open wandb tells of what its upload died, though not when it is finished at once.
         """
-        host, until_s = self._host, time.monotonic() + self._timing.transmit_s + self._timing.settle_s
+        host, until_s = self._host, time.monotonic() + self._timing.transmit_s + _TELLING_S
         while lane.flying and host is not None and host.died_of is None and time.monotonic() < until_s:
             if self.stopping:
                 return
@@ -348,30 +355,8 @@ def _is_done(lane: RunLane, waiting: int) -> bool:
 
 
 def _series_of(run: StoredRun) -> tuple[str, str, str]:
-    spec = msgspec.json.decode(run.spec, type=dict[str, object])
-    return (run.entity, run.project, str(spec.get("group")))
-
-
-def _spec_of(run: StoredRun, place: Place) -> RunSpec:
-    known = msgspec.json.decode(run.spec, type=_Described)
-    return RunSpec(
-        id=place.run_id,
-        entity=place.entity,
-        project=place.project,
-        name=known.name,
-        group=known.group,
-        job_type=known.job_type,
-        tags=known.tags,
-        config=known.config,
-    )
-
-
-class _Described(msgspec.Struct):
-    name: str
-    group: str = ""
-    job_type: str = ""
-    tags: tuple[str, ...] = ()
-    config: dict[str, object] = {}
+    spec = read_spec(run)
+    return (spec.entity, spec.project, spec.group)
 
 
 def _logged(row: QueuedRow) -> LoggedRow:

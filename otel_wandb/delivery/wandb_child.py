@@ -152,14 +152,14 @@ def _set_environment(hello: Message) -> None:
         del os.environ[name]
     private = Path(hello["private"])
     os.environ |= {
-        "WANDB_BASE_URL": hello["base_url"],
         "WANDB_ERROR_REPORTING": "false",
         "WANDB_CACHE_DIR": str(private / "cache"),
         "WANDB_CONFIG_DIR": str(private / "config"),
         "WANDB_DATA_DIR": str(private / "data"),
     }
-    if hello["api_key"]:
-        os.environ["WANDB_API_KEY"] = hello["api_key"]
+    for name, value in (("WANDB_BASE_URL", hello["base_url"]), ("WANDB_API_KEY", hello["api_key"])):
+        if value:
+            os.environ[name] = value
 
 
 def _kill_children() -> None:

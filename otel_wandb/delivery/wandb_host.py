@@ -24,6 +24,7 @@ from typing import Final, Self
 import msgspec
 
 from otel_wandb.delivery.credentials import Secret
+from otel_wandb.store import StoredRun
 
 _log = logging.getLogger("otel_wandb.delivery")
 
@@ -249,6 +250,21 @@ class RunHost:
                 if _DEAD_UPLOAD in line:
                     self.died_at_s = time.monotonic()
                 _log.debug("wandb says: %s", line)
+
+
+class _Described(msgspec.Struct):
+    name: str
+    group: str = ""
+    job_type: str = ""
+    tags: tuple[str, ...] = ()
+    config: dict[str, object] = {}
+
+
+def read_spec(run: StoredRun) -> RunSpec:
+    """What the store has of a run, for `wandb.init`."""
+    said = msgspec.json.decode(run.spec, type=_Described)
+    place = (run.run_id, run.entity, run.project)
+    return RunSpec(*place, said.name, said.group, said.job_type, said.tags, said.config)
 
 
 def _start_process() -> subprocess.Popen[bytes]:

@@ -57,7 +57,7 @@ class JournalReader:
         """All segments, by writer and age; what dead writers left empty is removed on the way."""
         found = []
         names = _list_names(self._directory)
-        for name in reversed(names):  # see `read`: all of a segment was there before its successor had anything
+        for name in reversed(names):  # see `read`: a segment was whole before its successor had anything
             with contextlib.suppress(FileNotFoundError), _File(self._directory, name) as file:
                 alive = name not in self._dead and file.is_locked()
                 size = file.measure()  # after the lock was looked at: unlocked, it is final
@@ -74,9 +74,10 @@ class JournalReader:
     def read(self, name: str, offset: int, *, max_bytes: int = 8 << 20) -> Iterator[Frame | Damage]:
         """What stands at `offset` (0: the start) and after, up to about `max_bytes` of the file.
 
-        Ends at the size that `segments` gave last: who reads the segments in its order reads the frames of each
-        writer in the order of their appends. Ends, too, where a living writer has not finished an append. Go on
-        at the `end` of the last item. The first corrupt stretch of a segment brings a copy into quarantine.
+        Ends at the size that `segments` gave last: who reads the segments in its order, each to that size,
+        reads the frames of a writer in the order of its appends. Ends, too, where a living writer has not
+        finished an append. Go on at the `end` of the last item. The first corrupt stretch of a segment brings
+        a copy of it into quarantine.
         """
         with contextlib.suppress(FileNotFoundError), _File(self._directory, name) as file:
             position = offset
@@ -225,14 +226,16 @@ def _read_item(file: _File, offset: int) -> Frame | Damage | None:
         return item
     # It may have been an append in the making. Look again, and if the writer was dead by then, that is final.
     alive = file.is_locked()
+    size = file.measure()  # before the look: what is written meanwhile must not make a tail seem torn
     file.refresh()
     item = _look(file, offset)
-    if isinstance(item, Damage) and item.reason != "foreign" and alive and item.end >= file.measure():
-        return None
+    if alive and isinstance(item, Damage) and (item.reason == "torn_tail" or item.end >= size):
+        return None if item.reason != "foreign" else item
     return item
 
 
 def _look(file: _File, offset: int) -> Frame | Damage | None:
+    start = offset
     if offset == 0:
         header = file.take(0, SEGMENT_HEADER_BYTES)
         if len(header) < SEGMENT_HEADER_BYTES:
@@ -245,13 +248,13 @@ def _look(file: _File, offset: int) -> Frame | Damage | None:
         offset = SEGMENT_HEADER_BYTES
     header = file.take(offset, FRAME_HEADER_BYTES)
     if len(header) < FRAME_HEADER_BYTES:
-        return Damage(file.name, offset, offset + len(header), None, "torn_tail", None) if header else None
+        end = offset + len(header)
+        return Damage(file.name, start, end, None, "torn_tail", None) if end > start else None
     head = unpack_frame_header(header, offset)
     if head is None:
         return _skip(file, offset)
-    start = offset + FRAME_HEADER_BYTES
-    payload = file.take(start, head.length)
-    end = start + len(payload)
+    payload = file.take(offset + FRAME_HEADER_BYTES, head.length)
+    end = offset + FRAME_HEADER_BYTES + len(payload)
     if len(payload) < head.length:
         return Damage(file.name, offset, end, head.items, "torn_tail", head.kind)
     if google_crc32c.value(payload) != head.checksum:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ class OpenSegment:
     fd: int
     end: int = 0
     synced: int = 0
+    old_at_s: float = math.inf
     is_torn: bool = False
     is_closed: bool = False
     is_syncing: bool = False

@@ -104,7 +104,8 @@ class Room:
     @property
     def is_short(self) -> bool:
         """Whether it is time to measure again, beside the appends; close to the limit they do it."""
-        return self._left < self._granted // 2 and self._granted >= _TIGHT_BYTES
+        is_late = self._left < self._granted // 2 or time.monotonic() > self._until_s - _GRANT_S / 2
+        return is_late and self._granted >= _TIGHT_BYTES
 
     def take(self, size: int) -> None:
         """Reserve the bytes; `JournalFull` where the limit does not allow them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import math
 import os
 import threading
 import time
@@ -15,7 +16,7 @@ from typing import Final, Literal, TypeAlias
 
 import google_crc32c
 
-from otel_wandb.errors import JournalError, JournalUnusable
+from otel_wandb.errors import JournalError, JournalFull, JournalUnusable
 from otel_wandb.journal.frames import (
     FRAME_HEADER_BYTES,
     MAX_PAYLOAD_BYTES,
@@ -37,6 +38,7 @@ _SEGMENT_HEADER: Final = pack_segment_header()
 _SYNC_IN_PLACE_BYTES: Final = 1 << 20
 _CLOSE_WAIT_S: Final = 2.0
 _FORK_WAIT_S: Final = 1.0
+_SEGMENT_AGE_S: Final = 600.0
 _DIGEST_BYTES: Final = 8
 _RETRY_S: Final = 1.0
 _NOBODY: Final = -1
@@ -123,9 +125,10 @@ class JournalWriter:
             with self._lock:
                 segment = self._make_ready(FRAME_HEADER_BYTES + len(data))
                 head = Head(len(data), items, kind, codec, digest, time.time_ns(), checksum)
+                is_first = segment.end == 0
                 self._write(segment, head, data)
                 end = segment.end
-                if self._is_work_due(segment):
+                if is_first or self._is_work_due(segment):
                     self._rouse()
             if self._fsync == "always":
                 self._commit(segment, end)
@@ -148,12 +151,16 @@ class JournalWriter:
 
     def tend(self) -> None:
         """Do what is due beside the appends. The writer's own thread calls this."""
-        if (current := self._current) is not None and current.end > self._segment_bytes // 2:
-            self._open_ahead()
+        now_s = time.monotonic()
+        if (current := self._current) is not None:
+            if current.end > self._segment_bytes // 2:
+                self._open_ahead()
+            if self._fsync == "interval" and now_s >= self._sync_at_s:
+                self._sync_at_s = now_s + self._fsync_interval_s
+                self._sync(current)
+            if now_s >= current.old_at_s:
+                self._replace(current)
         self._finish_retired()
-        if self._fsync == "interval" and time.monotonic() >= self._sync_at_s:
-            self._sync_at_s = time.monotonic() + self._fsync_interval_s
-            self._sync_current()
         if self._room.is_short:
             self._room.refresh(self._lock)
         if self._writeback.is_due:
@@ -185,8 +192,7 @@ class JournalWriter:
 
     def _is_work_due(self, segment: OpenSegment) -> bool:
         wants_next = self._next is None and segment.end > self._segment_bytes // 2
-        wants_sync = self._fsync == "interval" and self._tender is None
-        return wants_next or wants_sync or self._room.is_short
+        return wants_next or self._tender is None or self._room.is_short
 
     def _make_ready(self, size: int) -> OpenSegment:
         """The segment that takes `size` more bytes."""
@@ -195,7 +201,11 @@ class JournalWriter:
         segment = self._current
         if segment is None or segment.is_spoiled:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._room.take(size)
+        try:
+            self._room.take(size)
+        except JournalFull:
+            self._retire()  # a reader cannot remove, and so make room of, what may still grow
+            raise
         while segment is None or segment.is_spoiled or self._is_full(segment, size):
             self._retire()
             segment = self._current = self._take_next()
@@ -203,9 +213,7 @@ class JournalWriter:
 
     def _is_full(self, segment: OpenSegment, size: int) -> bool:
         full = segment.end > 0 and segment.end + size > self._segment_bytes
-        return full and (
-            self._next is not None or self._tender is None
-        )  # else it grows
+        return full and (self._next is not None or self._tender is None)  # else it grows
 
     def _write(self, segment: OpenSegment, head: Head, data: bytes) -> None:
         """Append the whole frame, or nothing."""
@@ -214,6 +222,8 @@ class JournalWriter:
         if segment.end == 0:
             parts.insert(0, _SEGMENT_HEADER)
         end = offset + FRAME_HEADER_BYTES + len(data)
+        if segment.end == 0:
+            segment.old_at_s = time.monotonic() + _SEGMENT_AGE_S
         segment.is_torn = True  # until the frame stands: nothing is ever appended to a part
         missing = end - segment.end
         try:
@@ -221,9 +231,7 @@ class JournalWriter:
             while missing:  # cut short by a signal, or by the last free block: then the next write says why
                 missing -= self._disk.write(segment.fd, [b"".join(parts)[-missing:]])
         except OSError:
-            with contextlib.suppress(OSError):
-                self._disk.truncate(segment.fd, segment.end)
-                segment.is_torn = False
+            self._retire()  # the part is cut off when it is closed; then a reader can make its room free
             raise
         segment.end = end
         segment.is_torn = False
@@ -292,9 +300,16 @@ class JournalWriter:
                 _log.exception("The journal's upkeep stumbled.")
                 self._wake.wait(_RETRY_S)
             if not self._writeback.is_due:
-                due_s = self._sync_at_s - time.monotonic()
-                self._wake.wait(max(0.0, due_s) if self._fsync == "interval" else None)
+                self._wake.wait(self._idle_s())
             self._wake.clear()
+
+    def _idle_s(self) -> float | None:
+        """How long there will be nothing to do, unless somebody says so."""
+        current = self._current
+        if current is None or current.end == 0:
+            return None
+        at_s = min(current.old_at_s, self._sync_at_s if self._fsync == "interval" else math.inf)
+        return max(0.0, at_s - time.monotonic())
 
     def _open_ahead(self) -> None:
         with self._files:
@@ -304,22 +319,25 @@ class JournalWriter:
                 except OSError as error:  # the current one goes on growing
                     _log.debug("No next segment can be opened: %s.", error)
 
-    def _sync_current(self) -> None:
-        segment = self._current
-        if segment is None:
+    def _replace(self, segment: OpenSegment) -> bool:
+        """Whether appends go to another segment from now on; False where none can be opened."""
+        self._open_ahead()
+        with self._lock:
+            if self._next is None or self._current is not segment:
+                return False
+            self._retire()
+            self._current = self._take_next()
+            return True
+
+    def _sync(self, segment: OpenSegment) -> None:
+        # Appends to a file whose blocks are being written wait for the file system: better take another one.
+        if segment.end - segment.synced > _SYNC_IN_PLACE_BYTES and self._replace(segment):
             return
-        if segment.end - segment.synced > _SYNC_IN_PLACE_BYTES:
-            # Appends to a file whose blocks are being written wait for the file system: take another one.
-            self._open_ahead()
-            with self._lock:
-                if self._next is not None and self._current is segment:
-                    self._retire()
-                    self._current = self._take_next()
-                    return
         try:
             segment.commit(segment.end, self._disk)
         except OSError as error:
             _log.warning("Segment %s could not be synced: %s. Another one is begun.", segment.name, error)
+            self._replace(segment)
 
     def _finish_retired(self) -> None:
         while True:

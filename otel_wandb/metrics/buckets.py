@@ -53,15 +53,6 @@ class Bucket(NamedTuple):
             return 0.5
         return (end - math.log(abs(threshold))) / (end - start)
 
-    def moments(self, unit: float) -> tuple[float, float]:
-        """The expected value and square of a value of the bucket, both measured in `unit`."""
-        low, high = self.low / unit, self.high / unit
-        if self.proportional:
-            width = math.log(abs(self.high)) - math.log(abs(self.low))
-            if abs(width) > _NARROW:
-                return (high - low) / width, (high - low) * (high + low) / (2 * width)
-        return (low + high) / 2, (low * low + low * high + high * high) / 3
-
 
 _LOG_LARGEST: Final = math.log(LARGEST)
 _NARROW: Final = 1e-6
@@ -144,9 +135,7 @@ class Spread:
         if self._largest is not None and sizes[-1] > 0:
             known.append(self._largest / unit)
             sizes[-1] -= 1
-        moments = [bucket.moments(unit) for bucket in self._buckets]
-        first = sum(size * moment for size, (moment, _) in zip(sizes, moments, strict=True))
-        second = sum(size * square for size, (_, square) in zip(sizes, moments, strict=True))
+        first, second = _sum_moments(self._buckets, sizes, unit)
         if mean is not None and first > 0 and self._buckets[0].low >= 0:
             fitted = max(0.0, mean * count - sum(known))
             first, second = fitted, second * (fitted / first) ** 2
@@ -184,13 +173,31 @@ class Spread:
         return low, high
 
 
-def clip(low: float, high: float, smallest: float | None, largest: float | None) -> tuple[float, float]:
-    """The part of a bucket in which its values can be, given what all values lie between."""
-    if smallest is not None and low < smallest:
-        low = min(smallest, high)
-    if largest is not None and high > largest:
-        high = max(largest, low)
-    return low, high
+def _sum_moments(buckets: Sequence[Bucket], sizes: Sequence[int], unit: float) -> tuple[float, float]:
+    """The expected sum of so many values of each bucket, and of their squares, measured in `unit`."""
+    first = second = 0.0
+    for (low, high, _), size in zip(buckets, sizes, strict=True):
+        low, high = low / unit, high / unit  # noqa: PLW2901  nothing else is needed of them
+        width = math.log(high / low) if low and 0 < high / low < math.inf else 0.0
+        if abs(width) > _NARROW:
+            mean = (high - low) / width
+            first += size * mean
+            second += size * mean * (low + high) / 2
+        else:
+            first += size * (low + high) / 2
+            second += size * (low * low + low * high + high * high) / 3
+    return first, second
+
+
+def clip_ends(buckets: list[Bucket], smallest: float | None, largest: float | None) -> list[Bucket]:
+    """The buckets, of which the first and last are cut to where values can be."""
+    if buckets and smallest is not None:
+        low, high, size = buckets[0]
+        buckets[0] = Bucket(max(low, min(smallest, high)), high, size)
+    if buckets and largest is not None:
+        low, high, size = buckets[-1]
+        buckets[-1] = Bucket(low, min(high, max(largest, low)), size)
+    return buckets
 
 
 def close_bins(counts: Sequence[int], edges: Sequence[float]) -> tuple[list[int], list[float]]:

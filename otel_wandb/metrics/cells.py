@@ -7,7 +7,6 @@ does not matter.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import groupby
@@ -46,101 +45,102 @@ class Memory:
 
 
 @dataclass(slots=True)
-class Outcome:
-    """What a cell came to. `value` is None where its points told nothing."""
+class Notes:
+    """What was noticed in closing an interval."""
 
-    value: Value | None = None
     dropped: Counter[str] = field(default_factory=Counter)
+    """Points that told nothing, by reason."""
     warnings: Counter[str] = field(default_factory=Counter)
-    changed: bool = False
-    """Whether the memory has to be stored."""
+    """What was put right."""
 
 
-@dataclass(slots=True)
 class Cell:
-    """The points of one stream in one interval."""
+    """The points of one stream in one interval.
 
-    stream: Stream
-    overflow: bool = False
-    """Whether it is shown without its attributes, since the instrument has too many."""
-    keys: set[Key] = field(default_factory=set)
-    """Of the points of a delta stream; their values need not be kept apart."""
-    points: dict[Key, Value] = field(default_factory=dict)
-    values: list[Value] = field(default_factory=list)
+    `overflow` says that it is shown without its attributes, since the instrument has too many.
+    """
+
+    __slots__ = ("_merged", "overflow", "points", "stream")
+
+    def __init__(self, stream: Stream, *, overflow: bool = False) -> None:
+        self.stream = stream
+        self.overflow = overflow
+        self.points: dict[Key, Value | None] = {}
+        """None: the value is with others in `_merged`."""
+        self._merged: list[Value] = []
+
+    @property
+    def needs_memory(self) -> bool:
+        """Whether it can only be understood by what came before."""
+        return self.stream.mode == "cumulative" or (
+            self.stream.mode == "delta" and self.stream.instrument.family == "updown"
+        )
 
     def add(self, key: Key, value: Value) -> bool:
         """Keep the point; False where it is there already and would count twice."""
-        if self.stream.mode == "delta":
-            if key in self.keys:
-                return False
-            self.keys.add(key)
-            self.pile(value)
+        if self.stream.mode == "last":
+            newest = next(iter(self.points), key)  # that a level is told again is no news, and no harm
+            if (key[1], key[0]) >= (newest[1], newest[0]):
+                self.points = {key: value}
             return True
-        if self.stream.mode == "cumulative":
-            return key not in self.points and self.points.setdefault(key, value) is value
-        newest = next(iter(self.points), key)  # that a level is told again is no news, and no harm
-        if (key[1], key[0]) >= (newest[1], newest[0]):
-            self.points = {key: value}
+        if key in self.points:
+            return False
+        self.points[key] = value
+        if self.stream.mode == "delta" and len(self.points) % _MAX_VALUES == 0:
+            self._pile_up()
         return True
 
     def pile(self, value: Value) -> None:
         """Keep an increase, whatever point it came with."""
-        self.values.append(value)
-        # Explicit buckets stay apart: that their bounds differ is noticed when the interval closes.
-        if len(self.values) >= _MAX_VALUES and not isinstance(value, ExplicitHistogram):
-            self.values = [combine(self.values)[0]]
+        self._merged.append(value)
+        if len(self._merged) >= _MAX_VALUES:
+            self._pile_up()
 
-    def close(self, memory: Memory, first_reach_ns: int) -> Outcome:
-        """What the points add to what the memory holds, which is brought up to date."""
-        outcome = Outcome()
+    def close(self, memory: Memory, first_reach_ns: int, notes: Notes) -> Value | None:
+        """What the points add to what the memory holds, which is brought up to date; None if nothing."""
         family = self.stream.instrument.family
-        if self.stream.mode == "last":
-            outcome.value = next(iter(self.points.values()))
-        elif self.stream.mode == "delta":
-            outcome.value = _combine(self.values, outcome)
-            if family == "updown" and isinstance(outcome.value, Fraction):
-                memory.level += outcome.value
-                outcome.value, outcome.changed = memory.level, True
-        else:
-            increases = _read_increases(self.points, memory, first_reach_ns, outcome)
-            outcome.value = _combine(increases, outcome) if increases else None
-        if family in ("updown", "gauge") and isinstance(outcome.value, Fraction):
-            outcome.value = Level((outcome.value,))
-        return outcome
+        values = [*self._merged, *(value for value in self.points.values() if value is not None)]
+        if self.stream.mode == "cumulative":
+            values = self._read_increases(memory, first_reach_ns, notes)
+            if not values:
+                return None
+        value, lossy = combine(values)
+        notes.warnings["buckets_differ"] += lossy
+        if isinstance(value, Fraction) and family in ("updown", "gauge"):
+            if self.stream.mode == "delta":
+                value = memory.level = memory.level + value
+            return Level((value,))
+        return value
 
+    def _pile_up(self) -> None:
+        values = [*self._merged, *(value for value in self.points.values() if value is not None)]
+        if isinstance(values[0], ExplicitHistogram):
+            return  # that their bounds differ has to be noticed when the interval closes
+        self._merged = [combine(values)[0]]
+        self.points = dict.fromkeys(self.points)
 
-def _combine(values: Sequence[Value], outcome: Outcome) -> Value:
-    value, lossy = combine(values)
-    if lossy:
-        outcome.warnings["buckets_differ"] += 1
-    return value
-
-
-def _read_increases(
-    points: dict[Key, Value], memory: Memory, first_reach_ns: int, outcome: Outcome
-) -> list[Value]:
-    """The increases from point to point, start by start; resets are noticed, and points behind dropped."""
-    increases: list[Value] = []
-    for start_ns, keys in groupby(sorted(points), key=lambda key: key[0]):
-        state = memory.epochs.get(start_ns)
-        for key in keys:
-            time_ns, value = key[1], points[key]
-            if state is not None and time_ns <= state.time_ns:
-                outcome.dropped["out_of_order"] += 1
-                continue
-            if state is not None:
-                increase = difference(value, state.value)
-                if increase is None:
-                    outcome.warnings["reset"] += 1
-                increases.append(value if increase is None else increase)
-            elif _is_whole(start_ns, time_ns, memory, first_reach_ns):
-                increases.append(value)
-            else:
-                outcome.dropped["no_baseline"] += 1
-            state = memory.epochs[start_ns] = State(time_ns, value)
-            outcome.changed = True
-    memory.trim()
-    return increases
+    def _read_increases(self, memory: Memory, first_reach_ns: int, notes: Notes) -> list[Value]:
+        """The increases from point to point, start by start; resets are noticed, points behind dropped."""
+        increases: list[Value] = []
+        for start_ns, keys in groupby(sorted(self.points), key=lambda key: key[0]):
+            state = memory.epochs.get(start_ns)
+            for key in keys:
+                time_ns, value = key[1], self.points[key]
+                assert value is not None  # only those of delta streams are merged
+                if state is not None and time_ns <= state.time_ns:
+                    notes.dropped["out_of_order"] += 1
+                    continue
+                if state is not None:
+                    increase = difference(value, state.value)
+                    notes.warnings["reset"] += increase is None
+                    increases.append(value if increase is None else increase)
+                elif _is_whole(start_ns, time_ns, memory, first_reach_ns):
+                    increases.append(value)
+                else:
+                    notes.dropped["no_baseline"] += 1
+                state = memory.epochs[start_ns] = State(time_ns, value)
+        memory.trim()
+        return increases
 
 
 def _is_whole(start_ns: int, time_ns: int, memory: Memory, first_reach_ns: int) -> bool:

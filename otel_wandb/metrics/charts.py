@@ -22,6 +22,7 @@ from otel_wandb.metrics.figures import Bins, Durations, Shown
 from otel_wandb.metrics.intervals import SECOND_NS
 from otel_wandb.metrics.keys import KeyBook, make_key
 from otel_wandb.metrics.runs import RunKey, RunSeries, series_digest
+from otel_wandb.metrics.sorting import Names
 from otel_wandb.metrics.subjects import Subjects
 from otel_wandb.records import Attributes
 
@@ -95,6 +96,7 @@ class Charts:
 
     def __init__(self) -> None:
         self._days: dict[str, _Day] = {}
+        self._names = Names()
         self._states: dict[str, bytes] = {}
 
     def restore(self, states: Iterable[tuple[str, bytes]]) -> None:
@@ -130,7 +132,7 @@ class Charts:
         """The row of the interval."""
         key = series_digest(closed.series)
         day = self._day(key, closed.interval.period_ns)
-        feeds = feed_charts(closed, day.subjects, with_bins=day.rows % _BINS_EVERY == 0)
+        feeds = feed_charts(closed, day.subjects, self._names, with_bins=day.rows % _BINS_EVERY == 0)
         values, left_out = _show(feeds, day.book)
         day.rows += 1
         self._store(key, day)

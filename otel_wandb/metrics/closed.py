@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final, Literal, TypeAlias
 
+import msgspec
+
 from otel_wandb.metrics.histogram import AnyHistogram, merge_all, needs_conversion, subtract
 from otel_wandb.metrics.intervals import Interval
+from otel_wandb.metrics.measures import sum_exactly
 from otel_wandb.metrics.runs import RunKey, RunSeries
 from otel_wandb.records import Attributes
 
@@ -44,8 +47,7 @@ Value: TypeAlias = Fraction | Level | Summary | AnyHistogram
 Family: TypeAlias = Literal["counter", "updown", "gauge", "summary", "histogram"]
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
+class Series(msgspec.Struct, frozen=True):
     """The data of one instrument and one set of attributes, over all processes of the service.
 
     `shadowed` says that the same processes measured the same also with a newer instrument.
@@ -56,6 +58,8 @@ class Series:
     unit: str
     family: Family
     attributes: Attributes
+    key: bytes
+    """Tells these attributes apart from others."""
     value: Value
     shadowed: bool = False
 
@@ -96,7 +100,7 @@ def combine(values: Sequence[Value]) -> tuple[Value, bool]:
     if len(values) == 1:
         return first, False
     if isinstance(first, Fraction):
-        return sum((v for v in values if isinstance(v, Fraction)), Fraction(0)), False
+        return sum_exactly([v for v in values if isinstance(v, Fraction)]), False
     if isinstance(first, Level):
         return Level(tuple(sorted(x for v in values if isinstance(v, Level) for x in v.values))), False
     if isinstance(first, Summary):

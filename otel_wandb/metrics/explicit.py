@@ -9,14 +9,12 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
-from functools import reduce
 from itertools import accumulate, pairwise
-from operator import add, sub
+from operator import sub
 from typing import Final
 
-from otel_wandb.metrics.buckets import Bucket, Spread, clip, close_bins
+from otel_wandb.metrics.buckets import Bucket, Spread, clip_ends, close_bins
 from otel_wandb.metrics.exponential import (
     MAX_BUCKETS,
     NOTHING,
@@ -39,8 +37,7 @@ from otel_wandb.records import HistogramPoint
 _CONVERTED_SCALE: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class ExplicitHistogram(Measured):
+class ExplicitHistogram(Measured, frozen=True, gc=False):
     """Counts in buckets with given edges: `counts[i]` values in `bounds[i-1] < value <= bounds[i]`.
 
     The first bucket has no lower and the last no upper end; with no bounds there is one bucket of everything.
@@ -58,12 +55,11 @@ class ExplicitHistogram(Measured):
         bounds, counts = point.bounds, point.counts or [point.count]
         if len(counts) != len(bounds) + 1:
             raise InvalidPointError("invalid_buckets")
-        check_counts(counts)
+        count = check_counts(counts)
         if bounds and math.isinf(bounds[-1]):  # some producers write the open end down
             bounds, counts = bounds[:-1], [*counts[:-2], counts[-2] + counts[-1]]
         if not all(map(math.isfinite, bounds)) or any(low >= high for low, high in pairwise(bounds)):
             raise InvalidPointError("invalid_buckets")
-        count = sum(counts)
         if not count:
             return EMPTY_EXPLICIT
         return cls(count, *read_measures(point.sum, point.min, point.max), tuple(bounds), tuple(counts))
@@ -113,7 +109,7 @@ class ExplicitHistogram(Measured):
         An open end is closed by the smallest or largest value; where these are not known, by zero, or else
         the values are taken to lie on the last edge.
         """
-        buckets = list(self._buckets())
+        buckets = self._buckets()
         if not buckets:  # no edges, and no extremes: nothing at all is known of where the values are
             buckets = [Bucket(math.nan, math.nan, self.count)]
         return Spread(
@@ -164,11 +160,9 @@ class ExplicitHistogram(Measured):
             negative,
         )
 
-    def _buckets(self) -> Iterator[Bucket]:
+    def _buckets(self) -> list[Bucket]:
         """The buckets that hold something, as narrow as the extremes tell."""
-        for low, high, size in self._all_buckets():
-            if size:
-                yield Bucket(*clip(low, high, self.min, self.max), size)
+        return clip_ends([bucket for bucket in self._all_buckets() if bucket.size], self.min, self.max)
 
     def _all_buckets(self) -> list[Bucket]:
         """The buckets between their edges, the ends closed as far as can be told."""
@@ -202,7 +196,7 @@ def merge_explicit(histograms: Sequence[ExplicitHistogram]) -> ExplicitHistogram
     if len(parts) < 2:
         return parts[0] if parts else EMPTY_EXPLICIT
     bounds = common_bounds(parts)
-    counts = reduce(lambda sums, more: tuple(map(add, sums, more)), (part._onto(bounds) for part in parts))
+    counts = tuple(map(sum, zip(*(part._onto(bounds) for part in parts), strict=True)))
     return ExplicitHistogram(sum(counts), *merge_measures(parts), bounds, counts)
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 from itertools import accumulate
-from operator import add
 from typing import Final, NamedTuple
 
-from otel_wandb.metrics.buckets import LARGEST, Bucket, Spread, clip, close_bins
+from msgspec.structs import replace
+
+from otel_wandb.metrics.buckets import LARGEST, Bucket, Spread, clip_ends, close_bins
 from otel_wandb.metrics.measures import (
     InvalidPointError,
     Measured,
@@ -48,8 +49,7 @@ class Side(NamedTuple):
 NOTHING: Final = Side()
 
 
-@dataclass(frozen=True, slots=True)
-class ExponentialHistogram(Measured):
+class ExponentialHistogram(Measured, frozen=True, gc=False):
     """Counts in buckets that grow by `base = 2 ** (2 ** -scale)`; a histogram of no values is `EMPTY`.
 
     Values of at most `zero_threshold` from zero are counted in `zero_count`.
@@ -72,12 +72,9 @@ class ExponentialHistogram(Measured):
             raise InvalidPointError("invalid_buckets")
         if abs(point.positive_offset) > _INDEX_LIMIT or abs(point.negative_offset) > _INDEX_LIMIT:
             raise InvalidPointError("invalid_buckets")
-        check_counts(point.positive_counts)
-        check_counts(point.negative_counts)
-        check_counts((point.zero_count,))
+        count = check_counts(point.positive_counts, point.negative_counts, (point.zero_count,))
         positive = _trim(point.positive_offset, point.positive_counts)
         negative = _trim(point.negative_offset, point.negative_counts)
-        count = point.zero_count + sum(positive.counts) + sum(negative.counts)
         if not count:
             return EMPTY
         total, smallest, largest, tight = read_measures(point.sum, point.min, point.max)
@@ -164,7 +161,7 @@ class ExponentialHistogram(Measured):
     def spread(self) -> Spread:
         """The buckets in ascending order, ready to be asked; only for a histogram of some values."""
         return Spread(
-            [Bucket(*clip(b.low, b.high, self.min, self.max), b.size) for b in self._buckets()],
+            clip_ends([bucket for bucket in self._buckets() if bucket.size], self.min, self.max),
             self.min if self.tight else None,
             self.max if self.tight else None,
         )
@@ -182,8 +179,8 @@ class ExponentialHistogram(Measured):
         return len(self.positive.counts) + len(self.negative.counts) + 1
 
     def _bins(self) -> tuple[list[int], list[float]]:
-        below = [-bound(i, self.scale) for i in range(self.negative.end, self.negative.offset - 1, -1)]
-        above = [bound(i, self.scale) for i in range(self.positive.offset, self.positive.end + 1)]
+        below = [-edge for edge in reversed(bounds(self.negative.offset, self.negative.end, self.scale))]
+        above = bounds(self.positive.offset, self.positive.end, self.scale)
         counts, edges = list(reversed(self.negative.counts)), below if self.negative.counts else []
         if self.zero_count or (edges and self.positive.counts):  # what lies around zero is one bin
             edges = edges or [self._zero_low()]
@@ -194,21 +191,19 @@ class ExponentialHistogram(Measured):
             counts += self.positive.counts
         return close_bins(counts, edges)
 
-    def _buckets(self) -> Iterator[Bucket]:
-        return (bucket for bucket in self._all_buckets() if bucket.size)
-
-    def _all_buckets(self) -> Iterator[Bucket]:
-        for at in range(len(self.negative.counts) - 1, -1, -1):
-            index = self.negative.offset + at
-            high, low = bound(index, self.scale), bound(index + 1, self.scale)
-            yield Bucket(-low, -high, self.negative.counts[at])
+    def _buckets(self) -> list[Bucket]:
+        buckets: list[Bucket] = []
+        offset, counts = self.negative
+        if counts:
+            edges = [-edge for edge in reversed(bounds(offset, self.negative.end, self.scale))]
+            buckets += map(Bucket, edges, edges[1:], reversed(counts))
         if self.zero_count:
-            yield Bucket(self._zero_low(), self.zero_threshold, self.zero_count)
-        low = bound(self.positive.offset, self.scale)
-        for at, count in enumerate(self.positive.counts, self.positive.offset + 1):
-            high = bound(at, self.scale)
-            yield Bucket(low, high, count)
-            low = high
+            buckets.append(Bucket(self._zero_low(), self.zero_threshold, self.zero_count))
+        offset, counts = self.positive
+        if counts:
+            edges = bounds(offset, self.positive.end, self.scale)
+            buckets += map(Bucket, edges, edges[1:], counts)
+        return buckets
 
     def _zero_low(self) -> float:
         # Where nothing negative was seen, and the smallest value is not negative, zero is an end.
@@ -259,6 +254,16 @@ def bound(index: int, scale: int) -> float:
     """The lower end of a bucket, `base ** index`; the largest float instead of infinity."""
     exponent = math.ldexp(index, -scale)
     return 2.0**exponent if exponent < 1024 else LARGEST
+
+
+@lru_cache(maxsize=1024)
+def _bounds(first: int, last: int, scale: int) -> tuple[float, ...]:
+    return tuple(bound(index, scale) for index in range(first, last + 1))
+
+
+def bounds(first: int, last: int, scale: int) -> list[float]:
+    """The lower ends of the buckets from `first` to `last`."""
+    return list(_bounds(first, last, scale))
 
 
 def index_of(value: float, scale: int) -> int:
@@ -317,12 +322,9 @@ def _add(sides: Sequence[Side]) -> Side:
     if len(filled) < 2:
         return filled[0] if filled else NOTHING
     low = min(side.offset for side in filled)
-    sums = [0] * (max(side.end for side in filled) - low)
-    for side in filled:
-        at = side.offset - low
-        end = at + len(side.counts)
-        sums[at:end] = map(add, sums[at:end], side.counts)
-    return Side(low, tuple(sums))
+    high = max(side.end for side in filled)
+    columns = [(0,) * (side.offset - low) + side.counts + (0,) * (high - side.end) for side in filled]
+    return Side(low, tuple(map(sum, zip(*columns, strict=True))))
 
 
 def _subtract(side: Side, earlier: Side) -> Side | None:

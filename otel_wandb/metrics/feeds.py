@@ -19,7 +19,7 @@ from otel_wandb.metrics.figures import (
     Summaries,
     merge_durations,
 )
-from otel_wandb.metrics.sorting import sort_data
+from otel_wandb.metrics.sorting import Names, sort_data
 from otel_wandb.metrics.subjects import Subjects
 
 _POOLS: Final[tuple[Pool, ...]] = ("request", "operation", "tool", "retrieval", "first_token")
@@ -52,9 +52,9 @@ class DaySubjects:
         return DaySubjects(None, defaultdict(Subjects, kinds))
 
 
-def feed_charts(closed: ClosedInterval, day: DaySubjects, *, with_bins: bool) -> Feeds:
+def feed_charts(closed: ClosedInterval, day: DaySubjects, names: Names, *, with_bins: bool) -> Feeds:
     """What the charts show of the interval; `day` learns of its subjects."""
-    found = sort_data(closed.data)
+    found = sort_data(closed.data, names)
     durations = {
         place: {name: merge_durations(parts) for name, parts in by_name.items()}
         for place, by_name in found.durations.items()
@@ -173,7 +173,8 @@ def _figure(value: Value) -> Figures:
 def _sum_errors(parts: list[Durations]) -> tuple[Counter[str], int]:
     errors = Counter[str]()
     for part in parts:
-        errors.update(part.errors)
+        if part.errors:
+            errors.update(part.errors)
     return errors, _count(parts)
 
 

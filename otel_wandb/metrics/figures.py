@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Final, TypeAlias
 
 import msgspec
 
+from otel_wandb.metrics.buckets import Spread
 from otel_wandb.metrics.closed import Level, Summary
 from otel_wandb.metrics.explicit import EMPTY_EXPLICIT, ExplicitHistogram
 from otel_wandb.metrics.histogram import AnyHistogram, merge_all
 from otel_wandb.metrics.measures import to_float
 
-_QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+_QUANTILES: Final = {"min": 0.0, "p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "max": 1.0}
 
 
 class Bins(msgspec.Struct, frozen=True):
@@ -32,41 +34,50 @@ Number: TypeAlias = int | float
 Shown: TypeAlias = Number | Bins
 
 
+NO_ERRORS: Final[Mapping[str, int]] = MappingProxyType({})
+
+
 @dataclass
 class Durations:
     """How long things took, and which of them failed. `scale` makes milliseconds of the histogram's unit."""
 
     histogram: AnyHistogram = EMPTY_EXPLICIT
     scale: Fraction = Fraction(1)
-    errors: Counter[str] = field(default_factory=Counter)
+    errors: Mapping[str, int] = field(default_factory=lambda: NO_ERRORS)
     seconds: float = 1.0
     with_bins: bool = False
 
-    @cached_property
-    def quantiles(self) -> dict[str, float]:
-        """The quantiles that charts show."""
-        return dict(zip(_QUANTILES, self.histogram.quantiles(list(_QUANTILES.values())), strict=True))
-
     def statistic(self, name: str) -> Shown | None:
         """count, per_second, errors, error_rate, bins; p50…p99, mean, std, min, max, sum (in ms)."""
-        histogram, count = self.histogram, self.histogram.count
+        count = self.histogram.count
         if name == "count":
             return count
         if name == "per_second":
             return count / self.seconds
         if name == "errors":
-            return self.errors.total()
+            return sum(self.errors.values())
         if not count:
             return None
         if name == "error_rate":
-            return 100 * self.errors.total() / count
+            return 100 * sum(self.errors.values()) / count
         if name == "bins":
             return self._bins() if self.with_bins else None
-        total = histogram.total
-        if total is not None and name in ("mean", "sum"):
-            return to_float(total * self.scale / (count if name == "mean" else 1))
-        value = self.quantiles[name] if name in _QUANTILES else _MEASURES[name](histogram)
-        return None if value is None else scale_by(value, self.scale)
+        total = self.histogram.total
+        if name in ("mean", "sum"):
+            if total is not None:
+                return to_float(total * self.scale / (count if name == "mean" else 1))
+            return scale_by(self._spread.mean(), self.scale) if name == "mean" else None
+        return scale_by(self._measure(name), self.scale)
+
+    def _measure(self, name: str) -> float:
+        if name == "std":
+            total = self.histogram.total
+            return self._spread.deviation(None if total is None else self.histogram.mean)
+        return self._spread.quantile(_QUANTILES[name])
+
+    @cached_property
+    def _spread(self) -> Spread:
+        return self.histogram.spread()
 
     def _bins(self) -> Bins | None:
         if isinstance(self.histogram, ExplicitHistogram):
@@ -76,15 +87,6 @@ class Durations:
             edges = [edge * float(self.scale) for edge in edges]
         usable = all(map(math.isfinite, edges)) and all(low < high for low, high in pairwise(edges))
         return Bins(counts, edges) if counts and usable else None
-
-
-_MEASURES: Final[dict[str, Callable[[AnyHistogram], float | None]]] = {
-    "mean": lambda histogram: histogram.mean,
-    "std": lambda histogram: histogram.std,
-    "min": lambda histogram: histogram.quantile(0),
-    "max": lambda histogram: histogram.quantile(1),
-    "sum": lambda _: None,
-}
 
 
 @dataclass
@@ -160,7 +162,8 @@ def merge_durations(parts: Sequence[Durations]) -> Durations:
     filled = [part for part in parts if part.histogram.count]
     errors = Counter[str]()
     for part in parts:
-        errors.update(part.errors)
+        if part.errors:
+            errors.update(part.errors)
     scale = filled[0].scale if filled else Fraction(1)
     if all(part.scale == scale for part in filled):
         histograms: Iterable[AnyHistogram] = (part.histogram for part in filled)

@@ -6,6 +6,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 RESERVED: Final = frozenset(
@@ -32,6 +33,7 @@ _MAX_NAMES: Final = 4_000
 _NO_IDENTIFIER: Final = re.compile(r"[^A-Za-z0-9]+")
 
 
+@lru_cache(maxsize=8192)
 def make_key(section: str, *parts: str) -> str:
     """The key `section/part_part`, of which section and name are identifiers.
 

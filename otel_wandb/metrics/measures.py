@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
+
+import msgspec
 
 from otel_wandb.metrics.buckets import Spread
 
@@ -21,8 +22,7 @@ class InvalidPointError(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(msgspec.Struct, frozen=True, gc=False):
     """How many values there are, and what was measured of all of them.
 
     Sums are fractions, since floats would add up differently in another order. No value is smaller than
@@ -102,7 +102,7 @@ def merge_measures(
     lows = [part.min for part in parts if part.min is not None]
     highs = [part.max for part in parts if part.max is not None]
     return (
-        sum(totals, Fraction(0)) if len(totals) == len(parts) else None,
+        sum_exactly(totals) if len(totals) == len(parts) else None,
         min(lows) if len(lows) == len(parts) else None,
         max(highs) if len(highs) == len(parts) else None,
         all(part.tight for part in parts),
@@ -117,10 +117,24 @@ def subtract_measures(
     return total, later.min, later.max
 
 
-def check_counts(counts: Sequence[int]) -> None:
-    """Raise `InvalidPointError` where a count is negative, or none of 64 bits."""
-    if counts and not 0 <= min(counts) <= max(counts) <= _MAX_COUNT:
+def check_counts(*sides: Sequence[int]) -> int:
+    """The sum of all counts; raises `InvalidPointError` where one is negative, or the sum none of 64 bits."""
+    total = 0
+    for counts in sides:
+        if counts and min(counts) < 0:
+            raise InvalidPointError("invalid_buckets")
+        total += sum(counts)
+    if total > _MAX_COUNT:
         raise InvalidPointError("invalid_buckets")
+    return total
+
+
+def sum_exactly(numbers: Sequence[Fraction]) -> Fraction:
+    """The sum; fast for what were floats, whose denominators are powers of two."""
+    widest = max((number.denominator for number in numbers), default=1)
+    if any(widest % number.denominator for number in numbers):
+        return sum(numbers, Fraction(0))
+    return Fraction(sum(number.numerator * (widest // number.denominator) for number in numbers), widest)
 
 
 def to_float(number: Fraction | int) -> float:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeAlias
 
 from otel_wandb.marks import FrameRef
-from otel_wandb.metrics.cells import Cell, Key, Memory
+from otel_wandb.metrics.cells import Cell, Key, Memory, Notes
 from otel_wandb.metrics.closed import OVERFLOW, ClosedInterval, Series, Value, combine
 from otel_wandb.metrics.intervals import Interval
 from otel_wandb.metrics.points import Instrument, Stream
@@ -17,6 +17,7 @@ from otel_wandb.records import Attributes
 
 _MAX_RESOURCES: Final = 64
 _OVERFLOW_KEY: Final = b"\xff"
+_NO_MEMORY: Final = Memory()
 
 RecentKeys: TypeAlias = dict[Key, set[bytes]]
 """Start and time of delta points -> the streams that had such a point."""
@@ -67,7 +68,7 @@ class OpenInterval:
             overflow = stream.attribute_key not in admitted and len(admitted) >= max_series
             if not overflow:
                 admitted.add(stream.attribute_key)
-            cell = self.cells[stream.digest] = Cell(stream, overflow)
+            cell = self.cells[stream.digest] = Cell(stream, overflow=overflow)
         return cell.add(key, value)
 
     def note(self, config: str, resource: bytes, attributes: Attributes, time_ns: int, *, late: bool) -> None:
@@ -82,8 +83,9 @@ class OpenInterval:
         """The delta points in it, by which a repeat is known after it has closed."""
         keys: defaultdict[Key, set[bytes]] = defaultdict(set)
         for digest, cell in self.cells.items():
-            for key in cell.keys:
-                keys[key].add(digest)
+            if cell.stream.mode == "delta":
+                for key in cell.points:
+                    keys[key].add(digest)
         for key, digests in self._beyond.items():
             keys[key] |= digests
         return dict(keys)
@@ -93,33 +95,30 @@ class OpenInterval:
         series: RunSeries,
         *,
         memory_of: Callable[[bytes], Memory],
-        keep: Callable[[bytes], None],
         twins: Sequence[Twin],
         first_reach_ns: int,
     ) -> ClosedInterval:
-        """What it came to. Streams are looked up with `memory_of`; `keep` is told which of them changed."""
-        dropped, warnings = Counter[str](), Counter[str]()
+        """What it came to. What is known of the streams that need it is looked up with `memory_of`."""
+        notes = Notes()
         if self._refused:
-            dropped["too_many_streams"] += self._refused
+            notes.dropped["too_many_streams"] += self._refused
         found: defaultdict[_Group, list[Value]] = defaultdict(list)
         labels = {_OVERFLOW_KEY: OVERFLOW}
         shadows = _find_shadows(self.cells.values(), twins)
-        for cell in sorted(self.cells.values(), key=_order):
+        for cell in self.cells.values():
             stream = cell.stream
-            outcome = cell.close(memory_of(stream.digest), first_reach_ns)
-            dropped += outcome.dropped
-            warnings += outcome.warnings
-            if outcome.changed:
-                keep(stream.digest)
-            if outcome.value is not None:
+            memory = memory_of(stream.digest) if cell.needs_memory else _NO_MEMORY
+            value = cell.close(memory, first_reach_ns, notes)
+            if value is not None:
                 key = _OVERFLOW_KEY if cell.overflow else stream.attribute_key
                 labels.setdefault(key, stream.attributes)
-                found[_Group(stream.instrument, key, stream.digest in shadows)].append(outcome.value)
+                found[_Group(stream.instrument, key, stream.digest in shadows)].append(value)
         data = []
         for group, values in sorted(found.items()):
             value, lossy = combine(values)
-            warnings["buckets_differ"] += lossy
-            data.append(Series(*group.instrument, labels[group.attribute_key], value, group.shadowed))
+            notes.warnings["buckets_differ"] += lossy
+            key = group.attribute_key
+            data.append(Series(*group.instrument, labels[key], key, value, group.shadowed))
         return ClosedInterval(
             series=series,
             interval=self.interval,
@@ -128,8 +127,8 @@ class OpenInterval:
             resources=tuple(resource for _, resource in sorted(self._resources.items())[:_MAX_RESOURCES]),
             points=self.points,
             late_points=self.late_points,
-            dropped=dropped,
-            warnings=+warnings,
+            dropped=+notes.dropped,
+            warnings=+notes.warnings,
         )
 
     def _place_beyond(self, stream: Stream, key: Key, value: Value) -> bool:
@@ -152,24 +151,19 @@ class _Group(NamedTuple):
     shadowed: bool
 
 
-def _order(cell: Cell) -> tuple[Instrument, bytes]:
-    return cell.stream.instrument, cell.stream.digest
-
-
 def _find_shadows(cells: Iterable[Cell], twins: Sequence[Twin]) -> set[bytes]:
     """The streams whose process measured the same also with a newer instrument of the same scope."""
-    streams = [cell.stream for cell in cells]
+    by_name: defaultdict[str, list[Stream]] = defaultdict(list)
+    for cell in cells:
+        by_name[cell.stream.instrument.name].append(cell.stream)
     shadows: set[bytes] = set()
     for twin in twins:
-        old = [stream for stream in streams if matches(stream.instrument.name, twin.old)]
-        if not old:
-            continue
-        new = {
-            _twin_key(stream, twin)
-            for stream in streams
-            if any(matches(stream.instrument.name, name) for name in twin.new)
-        }
-        shadows.update(stream.digest for stream in old if _twin_key(stream, twin) in new)
+        old = [name for name in by_name if matches(name, twin.old)]
+        new = [name for name in by_name if any(matches(name, pattern) for pattern in twin.new)]
+        if old and new:
+            newer = {_twin_key(stream, twin) for name in new for stream in by_name[name]}
+            older = [stream for name in old for stream in by_name[name]]
+            shadows.update(stream.digest for stream in older if _twin_key(stream, twin) in newer)
     return shadows
 
 

@@ -57,8 +57,7 @@ class Kind:
     """Tells the metric apart from all others of its resource."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
+class Stream(msgspec.Struct, frozen=True):
     """One process's points of one instrument and one set of attributes."""
 
     digest: bytes
@@ -82,9 +81,13 @@ def read_kind(scope: Scope, metric: Metric) -> Kind:
     return Kind(Instrument(scope.name, metric.name, metric.unit, family), mode, metric.monotonic, text)
 
 
-def read_stream(kind: Kind, resource: bytes, attributes: Attributes) -> Stream:
-    """The stream of the points with these attributes."""
-    key = _encoder.encode(attributes)
+def encode_attributes(attributes: Attributes) -> bytes:
+    """Bytes that tell sets of attributes apart, whatever their values are."""
+    return _encoder.encode(attributes)
+
+
+def read_stream(kind: Kind, resource: bytes, key: bytes, attributes: Attributes) -> Stream:
+    """The stream of the points with these attributes, of which `key` is what `encode_attributes` gives."""
     digest = hashlib.blake2b(b"\0".join((resource, kind.text, key)), digest_size=12).digest()
     return Stream(digest, kind.instrument, kind.mode, attributes, key, resource)
 

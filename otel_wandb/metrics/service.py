@@ -32,6 +32,7 @@ class Service:
         self.open: dict[int, OpenInterval] = {}
         """The open intervals, by their ends."""
         self._calendar = calendar
+        self._last = calendar.interval_at(0)
         self._read: dict[str, int] = {}
         self._standings: dict[int, Standing] = {}
         self._recent: dict[int, RecentKeys] = {}
@@ -53,7 +54,9 @@ class Service:
         None where the frame is read again and the point is in a row already: the run has closed an interval
         that the point would have been in, and the frame had been read by then.
         """
-        interval = self._calendar.interval_at(time_ns)
+        interval = self._last
+        if not interval.start_ns < time_ns <= interval.end_ns:
+            interval = self._last = self._calendar.interval_at(time_ns)
         while True:
             standing = self._standings.get(interval.period_ns)
             if standing is None or interval.end_ns > standing.closed_ns:

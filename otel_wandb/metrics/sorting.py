@@ -23,12 +23,14 @@ from otel_wandb.metrics.catalogue import (
     Tokens,
 )
 from otel_wandb.metrics.closed import OVERFLOW, Family, Level, Series, Summary, Value
-from otel_wandb.metrics.figures import Amounts, Durations
+from otel_wandb.metrics.figures import NO_ERRORS, Amounts, Durations
 from otel_wandb.records import Attributes
 
 _DURATIONS: Final[dict[str, Duration]] = {duration.instrument: duration for duration in DURATIONS}
 _TOKENS: Final[dict[str, Tokens]] = {tokens.instrument: tokens for tokens in TOKENS}
+_SCALES: Final = {unit: Fraction(factor) for unit, factor in MILLISECONDS.items()}
 _MAX_NAME: Final = 128
+_MAX_KNOWN: Final = 20_000
 _METHODS: Final = frozenset(
     {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
 )
@@ -61,14 +63,32 @@ class Sorted:
     others: defaultdict[Other, list[Value]] = field(default_factory=lambda: defaultdict(list))
 
 
-def sort_data(data: Sequence[Series]) -> Sorted:
+class Names:
+    """What operations are called and how they failed, by instrument and attributes: they come every minute."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, bytes], tuple[str | None, str]] = {}
+
+    def read(self, duration: Duration, series: Series) -> tuple[str | None, str]:
+        """`name_operation` and `read_error` of the series."""
+        place = (series.name, series.key)
+        known = self._known.get(place)
+        if known is None:
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            known = name_operation(duration, series.attributes), read_error(series.attributes)
+            self._known[place] = known
+        return known
+
+
+def sort_data(data: Sequence[Series], names: Names) -> Sorted:
     """The data without what is shadowed, by what it feeds."""
     found = Sorted()
     for series in data:
         if series.shadowed:
             continue
         duration, tokens = _DURATIONS.get(series.name), _TOKENS.get(series.name)
-        if duration is not None and _add_duration(found, series, duration):
+        if duration is not None and _add_duration(found, series, duration, names):
             continue
         if tokens is not None and _add_tokens(found, series, tokens):
             continue
@@ -105,16 +125,14 @@ def is_route(path: str) -> bool:
     )
 
 
-def _add_duration(found: Sorted, series: Series, duration: Duration) -> bool:
+def _add_duration(found: Sorted, series: Series, duration: Duration, names: Names) -> bool:
     value = series.value
     if isinstance(value, Fraction | Level | Summary):
         return False
     unit = series.unit if series.unit in MILLISECONDS else duration.unit
-    durations = Durations(value, Fraction(MILLISECONDS[unit]))
-    error = read_error(series.attributes)
-    if error and value.count:
-        durations.errors[error] = value.count
-    name = name_operation(duration, series.attributes)
+    name, error = names.read(duration, series)
+    errors = {error: value.count} if error and value.count else NO_ERRORS
+    durations = Durations(value, _SCALES[unit], errors)
     found.durations[duration.pool, duration.entry][name].append(durations)
     return True
 

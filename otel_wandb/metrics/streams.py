@@ -23,12 +23,21 @@ from typing import Final
 import msgspec
 
 from otel_wandb.marks import FrameRef, Marks
+from otel_wandb.metrics.cells import Memory
 from otel_wandb.metrics.closed import ClosedInterval
 from otel_wandb.metrics.histogram import InvalidPointError
 from otel_wandb.metrics.intervals import DAY_NS, SECOND_NS, Calendar
 from otel_wandb.metrics.memories import Memories
 from otel_wandb.metrics.opened import Twin
-from otel_wandb.metrics.points import Kind, digest_resource, read_kind, read_stream, read_value
+from otel_wandb.metrics.points import (
+    Kind,
+    Stream,
+    digest_resource,
+    encode_attributes,
+    read_kind,
+    read_stream,
+    read_value,
+)
 from otel_wandb.metrics.remembered import PREFIX, decode_standing
 from otel_wandb.metrics.runs import RunSeries
 from otel_wandb.metrics.service import Service
@@ -94,6 +103,7 @@ class Streams:
         self._replay = replay
         self._services: dict[RunSeries, Service] = {}
         self._memories = Memories(limits.max_streams)
+        self._known: dict[tuple[bytes, bytes, bytes], Stream] = {}
         self._open_cells = 0
         self._ready: list[ClosedInterval] = []
         self._pending: dict[str, bytes] = {}
@@ -227,7 +237,7 @@ class Streams:
         interval = service.find_interval(time_ns, placing.frame, again=placing.again)
         if interval is None:
             return
-        stream = read_stream(kind, placing.resource, point.attributes)
+        stream = self._stream(placing.resource, kind, point)
         key = (point.start_ns, time_ns)
         late = time_ns <= interval.start_ns
         if late and service.is_repeat(stream.digest, key):
@@ -245,6 +255,16 @@ class Streams:
             opened.frames.add(placing.frame)
             self._marks.hold(placing.frame)
 
+    def _stream(self, resource: bytes, kind: Kind, point: Point) -> Stream:
+        attribute_key = encode_attributes(point.attributes)
+        key = (resource, kind.text, attribute_key)
+        stream = self._known.get(key)
+        if stream is None:
+            if len(self._known) >= self._limits.max_streams:
+                self._known.clear()
+            stream = self._known[key] = read_stream(kind, resource, attribute_key, point.attributes)
+        return stream
+
     def _drop(self, placing: _Placing, reason: str, points: int) -> None:
         if points and not placing.again:
             self.dropped["metric_points", reason] += points
@@ -258,19 +278,21 @@ class Streams:
 
     def _close(self, service: Service, end_ns: int) -> None:
         interval = service.open.pop(end_ns)
+        memories: dict[bytes, Memory] = {}
 
-        def keep(digest: bytes) -> None:
-            name = f"{service.key}/stream/{digest.hex()}"
-            self._pending.update(self._memories.keep(digest, memories[digest], name))
+        def memory_of(digest: bytes) -> Memory:
+            memory = memories[digest] = self._memories.look_up(digest)
+            return memory
 
-        memories = {digest: self._memories.look_up(digest) for digest in interval.cells}
         closed = interval.close(
             service.series,
-            memory_of=memories.__getitem__,
-            keep=keep,
+            memory_of=memory_of,
             twins=self._twins,
             first_reach_ns=self._limits.first_reach_ns,
         )
+        for digest, memory in memories.items():
+            name = f"{service.key}/stream/{digest.hex()}"
+            self._pending.update(self._memories.keep(digest, memory, name))
         self._open_cells -= len(interval.cells)
         self.open_points -= interval.points
         for reason, points in closed.dropped.items():
