@@ -9,6 +9,7 @@ SHELL := bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
+DEMO := $(VENV)/installed-demo
 BASE_PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(call usable,$(name))))
 usable = $(shell $(1) -c 'import ensurepip, sys, venv; print("$(1)" if sys.version_info >= (3, 11) else "")' 2>/dev/null)
 ARGS ?=
@@ -17,13 +18,17 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 export PIP_ROOT_USER_ACTION := ignore
 
+.PHONY: demo
+demo: $(DEMO)  ## a RAG service at work, and what arrives of it; ARGS=--once ends it and checks
+	$(PYTHON) -m otel_wandb.cli demo $(ARGS)
+
 .PHONY: help
 help:  ## list the targets
 	@awk -F ':.*## *' '/^[a-z%-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' Makefile
 
 .PHONY: test
 test: lint peers  ## lint, types, and all tests but the slow ones; ARGS goes to pytest
-	$(PYTHON) -m pytest -m "not slow" $(ARGS)
+	$(PYTHON) -m pytest -m "not slow" -n 4 $(ARGS)
 
 .PHONY: test-slow
 test-slow: $(INSTALLED)  ## the slow tests: the ClickHouse-backed peer, chaos
@@ -60,7 +65,14 @@ $(INSTALLED): pyproject.toml
 	@test -n "$(BASE_PYTHON)" || { echo "No Python 3.11 or newer with venv was found; set BASE_PYTHON." >&2; exit 1; }
 	@$(PYTHON) -c '' 2>/dev/null || "$(BASE_PYTHON)" -m venv --clear $(VENV)
 	$(PYTHON) -m pip install -qq --upgrade 'pip>=25.1'
-	$(PYTHON) -m pip install -qq --editable . --group dev
+	$(PYTHON) -m pip install -qq --editable '.[demo]' --group dev
+	@touch $(DEMO) $@
+
+# Without what development needs: the first minutes are for the demo, not for waiting.
+$(DEMO): pyproject.toml
+	@test -n "$(BASE_PYTHON)" || { echo "No Python 3.11 or newer with venv was found; set BASE_PYTHON." >&2; exit 1; }
+	@$(PYTHON) -c '' 2>/dev/null || "$(BASE_PYTHON)" -m venv --clear $(VENV)
+	$(PYTHON) -m pip install -qq --editable '.[demo]'
 	@touch $@
 
 .PHONY: clean

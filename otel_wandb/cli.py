@@ -1,4 +1,4 @@
-"""The command line: `otel-wandb replay`, `status`, `config`. Nothing else of the package prints."""
+"""The command line, `otel-wandb`. Nothing else of the package prints, but for the demo."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from otel_wandb.status import read_status
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
-_EXIT_BAD_INPUT = 1
+_EXIT_BAD = 1
 
 
 def _configured(command: Command) -> Command:
@@ -61,9 +61,12 @@ def main() -> None:
     is in a journal on disk before it is acknowledged.
 
     \b
-    From a service:     OTEL_TRACES_EXPORTER=weave opentelemetry-instrument python app.py
-    From OTLP files:    otel-wandb replay traces.jsonl
+    To see it at work:          otel-wandb demo
+    From a service:             otel-wandb run -- uvicorn app:app
+    From OTLP files:            otel-wandb replay traces.jsonl metrics.jsonl
     To see what became of it:   otel-wandb status
+    When nothing arrives:       otel-wandb doctor
+    When you were offline:      otel-wandb sync
     """
 
 
@@ -122,7 +125,7 @@ def replay(
         alerts.write_bytes(b"")
     _report(outcome, directory, delivering=not no_deliver)
     if outcome.unreadable:
-        sys.exit(_EXIT_BAD_INPUT)
+        sys.exit(_EXIT_BAD)
 
 
 def _report(outcome: Replay, directory: DataDir, *, delivering: bool) -> None:
@@ -149,6 +152,111 @@ def status(as_json: bool, config_file: Path | None, data_dir: Path | None) -> No
     settings = resolve({"data_dir": data_dir and str(data_dir)}, file=config_file).settings
     seen = read_status(DataDir(Path(settings.data_dir)), settings)
     click.echo(seen.to_json() if as_json else seen.render())
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option(
+    "--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Where journal and store live."
+)
+def run(command: tuple[str, ...], data_dir: Path | None) -> None:
+    """Run a service instrumented: its spans, metrics and log records go to W&B, without a change in its code.
+
+    The published OpenTelemetry instrumentations that are installed are used. OpenTelemetry's own variables
+    keep their meaning.
+
+    \b
+    otel-wandb run -- uvicorn app:app --workers 2
+    """
+    from otel_wandb.launch import run_instrumented
+
+    run_instrumented(list(command), data_dir)
+
+
+@main.command()
+@click.option("--timeout", "timeout_s", type=float, help="Seconds to wait at most (default: no limit).")
+@_configured
+def sync(timeout_s: float | None, config_file: Path | None, data_dir: Path | None) -> None:
+    """Upload what was kept offline: calls to Weave, rows to W&B runs, each once.
+
+    It may be stopped and called again as often as you like.
+    """
+    from otel_wandb.sync import sync as upload
+
+    settings = resolve({"data_dir": data_dir and str(data_dir)}, file=config_file).settings
+    directory = DataDir(Path(settings.data_dir))
+    directory.create()
+    done = upload(directory, settings, deadline_s=timeout_s)
+    click.echo(f"{done.calls.delivered} calls and {done.rows.delivered} rows were uploaded.")
+    if not done.complete:
+        left = f"{done.calls.waiting} calls and {done.rows.waiting} rows wait"
+        raise click.ClickException(f"{left}: {done.problem or 'the time was up'}")
+
+
+@main.command()
+@click.option("--calls", type=click.Path(dir_okay=False, path_type=Path), help="Write all calls here.")
+@click.option("--rows", type=click.Path(dir_okay=False, path_type=Path), help="Write all rows here.")
+@click.option(
+    "--wandb-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write all runs as offline runs of wandb: `wandb leet run` shows them, `wandb sync` uploads them.",
+)
+@_configured
+def export(
+    calls: Path | None,
+    rows: Path | None,
+    wandb_dir: Path | None,
+    config_file: Path | None,
+    data_dir: Path | None,
+) -> None:
+    """Write what the store holds to files: one JSON object a line, or offline runs of wandb."""
+    from otel_wandb.export import export_calls, export_rows, export_wandb_dir
+
+    if calls is None and rows is None and wandb_dir is None:
+        raise click.UsageError("name what to write: --calls FILE, --rows FILE or --wandb-dir DIR")
+    settings = resolve({"data_dir": data_dir and str(data_dir)}, file=config_file).settings
+    directory = DataDir(Path(settings.data_dir))
+    if calls is not None:
+        click.echo(f"{export_calls(directory, calls)} calls are in {calls}.")
+    if rows is not None:
+        click.echo(f"{export_rows(directory, rows)} rows are in {rows}.")
+    if wandb_dir is not None:
+        wandb_dir.mkdir(parents=True, exist_ok=True)
+        for path in export_wandb_dir(directory, wandb_dir):
+            click.echo(f"Look at it with: wandb leet run {path}")
+
+
+@main.command()
+@click.option("--no-probe", is_flag=True, help="Only look; send nothing.")
+@click.option(
+    "--timeout", "timeout_s", default=30.0, show_default=True, help="Seconds that a probe may take."
+)
+@_configured
+def doctor(no_probe: bool, timeout_s: float, config_file: Path | None, data_dir: Path | None) -> None:
+    """Find out why nothing arrives: looks at everything on the way, and sends a probe through it and back.
+
+    Exits 1 if something is wrong, with what to do about it.
+    """
+    from otel_wandb.doctor import examine
+
+    arguments = {"data_dir": data_dir and str(data_dir)}
+    findings = examine(arguments, file=config_file, probe=not no_probe, timeout_s=timeout_s)
+    for finding in findings:
+        click.echo(finding.render())
+    if any(finding.level == "bad" for finding in findings):
+        sys.exit(_EXIT_BAD)
+
+
+@main.command()
+@click.option("--once", is_flag=True, help="End the service, check that all is there, and exit 0 or 1.")
+@click.option("--requests", type=click.IntRange(min=1), help="How many requests to send.")
+@_configured
+def demo(once: bool, requests: int | None, config_file: Path | None, data_dir: Path | None) -> None:
+    """Watch a small RAG service at work: traces, charts and the ledger. Needs no account and no network."""
+    from otel_wandb.demo import prepare_demo, run_demo
+
+    prepared = prepare_demo(once=once, requests=requests, data_dir=data_dir, config_file=config_file)
+    sys.exit(run_demo(prepared))
 
 
 @main.group()

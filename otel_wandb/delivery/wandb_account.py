@@ -16,7 +16,7 @@ from otel_wandb.delivery.pacing import Backoff, Pace
 from otel_wandb.delivery.wandb_api import Place, WandbApi
 from otel_wandb.delivery.wandb_host import HostError, HostSettings, LoggedRow, RunError, RunHost, read_spec
 from otel_wandb.delivery.wandb_lane import OF_THE_CONTENT, RunLane, Timing
-from otel_wandb.errors import DeliveryError, DeliveryRefused
+from otel_wandb.errors import DeliveryError, DeliveryRefused, StoreError
 from otel_wandb.store import QueuedRow, Store, StoredRun
 
 _log = logging.getLogger("otel_wandb.delivery")
@@ -108,7 +108,7 @@ class Account:
 
     def close(self) -> None:
         """Finish all open runs, as far as that can be done in time, look once more, let the process go."""
-        with suppress(HostError, DeliveryError):
+        with suppress(HostError, DeliveryError, StoreError):
             self._finish([lane for lane in self.lanes.values() if lane.open])
             for lane in self.lanes.values():
                 if lane.flying:

@@ -64,7 +64,7 @@ class Sorted:
 
 
 class Names:
-    """What operations are called and how they failed, by instrument and attributes: they come every minute."""
+    """What operations are called and how they failed, by instrument and attributes: they recur."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, bytes], tuple[str | None, str]] = {}

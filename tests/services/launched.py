@@ -23,6 +23,8 @@ QUICK = {
         {entry_point.name for entry_point in entry_points(group="opentelemetry_instrumentor")} - {"fastapi"}
     )
 }
+# What ends by itself has been delivered then, however busy the machine is.
+PATIENT = {"OTEL_WANDB_DRAIN_TIMEOUT_S": "60"}
 LAUNCH = "import sys; from otel_wandb.launch import run_instrumented as run; run(sys.argv[1:])"
 PYTHON = sys.executable
 
@@ -31,11 +33,11 @@ def run(*command: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """The outcome of a command that ends by itself."""
     return subprocess.run(
         [PYTHON, "-c", LAUNCH, *command],
-        env={**QUICK, **os.environ, **environ},
+        env={**QUICK, **PATIENT, **os.environ, **environ},
         cwd=CHECKOUT,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=110,
         check=False,
     )
 
@@ -49,8 +51,8 @@ def run_code(code: str, **environ: str) -> str:
 
 def run_plain(code: str, **environ: str) -> None:
     """Run Python code that is not instrumented unless it does so itself; it must end well."""
-    named = {"OTEL_PYTHON_DISTRO": "otel_wandb", **environ}
-    subprocess.run([PYTHON, "-c", code], env={**os.environ, **named}, check=True, timeout=90)
+    named = {"OTEL_PYTHON_DISTRO": "otel_wandb", **PATIENT, **environ}
+    subprocess.run([PYTHON, "-c", code], env={**os.environ, **named}, check=True, timeout=110)
 
 
 def free_port() -> int:
