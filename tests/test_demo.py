@@ -132,6 +132,7 @@ def _check_calls(peer: WeavePeer, data_dir: Path, answers: list[dict[str, Any]])
     }
 
 
+@pytest.mark.slow
 def test_without_once_the_service_goes_on_until_ctrl_c(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", RUN], stdout=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
@@ -167,6 +168,7 @@ def _ask(question: str) -> dict[str, object]:
     return {"model": "gpt-4o", "messages": messages, "stream": False}
 
 
+@pytest.mark.slow
 def test_sigterm_leaves_no_process_of_the_demo(tmp_path: Path) -> None:
     log = tmp_path / "data" / "demo" / "service.log"
     with subprocess.Popen([sys.executable, "-c", RUN], stdout=subprocess.PIPE) as demo:

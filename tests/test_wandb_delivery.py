@@ -25,6 +25,8 @@ from tests.peers.environments import CHECKOUT
 from tests.peers.wandb import WandbPeer
 from tests.rowhouse import BRISK, PATIENCE_S, Described, RowHouse, values_of
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # the real client waits for what it waits for
+
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 
 
