@@ -180,6 +180,8 @@ class Bridge:
         """Work until `close` is called or `ends` says so; a failure is logged, and the work taken up anew."""
         self._start_delivery()
         while not self._stop.is_set():
+            if self.data_dir is not None and not self.data_dir.lock_file.exists():
+                break  # the directory was removed, and with it all that there was to do
             try:
                 self._beat()
                 busy = self.step()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from otel_wandb.datadir import DataDir
 from tests.peers.fixtures_wandb import wandb_peer, wandb_process
 from tests.peers.weave import WeavePeer
 
@@ -17,13 +20,20 @@ _FOREIGN = ("OTEL_", "WANDB_", "WEAVE_", "WF_")
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No setting, key or netrc of the developer's, and no data directory but the test's own."""
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No setting or key of the developer's, no data directory but the test's own, no bridge left over."""
     for name in [name for name in os.environ if name.startswith(_FOREIGN)]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
     monkeypatch.setenv("OTEL_WANDB_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    yield
+    for file in tmp_path.rglob("bridge.json"):
+        data_dir = DataDir(file.parent)
+        info = data_dir.read_bridge_info()
+        if info is not None and info.pid != os.getpid() and data_dir.locked():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(info.pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from click.testing import CliRunner
 from opentelemetry.sdk.trace import ReadableSpan
@@ -183,3 +185,13 @@ def test_a_service_is_not_held_up_by_a_server_that_is_down(online: WeavePeer) ->
     result = run_service(OTEL_WANDB_DRAIN_TIMEOUT_S="0.5")
     assert time.monotonic() - started_s < 20
     assert "the bridge goes on, or the next start does" in result.stderr
+
+
+def test_a_bridge_whose_directory_is_removed_ends(online: WeavePeer) -> None:
+    exporter = WeaveSpanExporter()
+    make_provider(exporter, batch=False).get_tracer("t").start_span("hello").end()
+    assert exporter.force_flush(30_000)
+    pid = wait_for(data_dir().read_bridge_info).pid
+    shutil.rmtree(data_dir().path)
+    wait_for(lambda: not psutil.pid_exists(pid))  # ended, and reaped by the front
+    exporter.shutdown()
