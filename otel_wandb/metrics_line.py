@@ -65,21 +65,28 @@ class MetricsLine:
         self._streams.add(
             batch, series=series, config=config, frame=frame, written_ns=written_ns, again=again
         )
-        for (signal, reason), n in self._streams.dropped.items():
-            self.counts[signal, "dropped", reason] += n
-        self._streams.dropped.clear()
+        self._collect_dropped()
 
     def due(self, read_until_ns: int) -> list[ShapedRow]:
         """The rows of the intervals that are closed by now."""
-        return [self._shape(closed) for closed in self._streams.due(read_until_ns)]
+        rows = [self._shape(closed) for closed in self._streams.due(read_until_ns)]
+        self._collect_dropped()
+        return rows
 
     def finish_all(self) -> list[ShapedRow]:
         """The rows of all that is open: the input has ended."""
-        return [self._shape(closed) for closed in self._streams.finish_all()]
+        rows = [self._shape(closed) for closed in self._streams.finish_all()]
+        self._collect_dropped()
+        return rows
 
     def locate(self, service: str, time_ns: int) -> tuple[str, int]:
         """The run and the step whose charts contain what ended then."""
         return locate(service, self._bridge_id, time_ns, self._calendar)
+
+    def _collect_dropped(self) -> None:
+        for (signal, reason), n in self._streams.dropped.items():
+            self.counts[signal, "dropped", reason] += n
+        self._streams.dropped.clear()
 
     def _shape(self, closed: ClosedInterval) -> ShapedRow:
         row = self._charts.build_row(closed)

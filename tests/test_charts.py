@@ -31,6 +31,7 @@ from tests.metric_samples import (
 )
 
 IDENTIFIER = re.compile(r"[_a-zA-Z][_a-zA-Z0-9]*")
+FASTAPI = "opentelemetry.instrumentation.fastapi"
 KEY = re.compile(rf"{IDENTIFIER.pattern}/{IDENTIFIER.pattern}")
 
 
@@ -256,9 +257,11 @@ class TestRows:
 
     def test_old_and_new_http_names_are_one_chart(self) -> None:
         both = batch(
-            request("GET", "/docs", [0.02, 0.2]), old_request("GET", "/docs", [20, 200]), scope="asgi"
+            request("GET", "/docs", [0.02, 0.2]),
+            old_request("GET", "/docs", [20, 200]),
+            scope=FASTAPI,
         )
-        old = batch(old_request("GET", "/docs", [30]), instance="b", scope="asgi")
+        old = batch(old_request("GET", "/docs", [30]), instance="b", scope=FASTAPI)
         found = row(both, old)
         assert found["latency/count"] == found["latency/GET_docs_count"] == 3
         assert found["latency/mean_ms"] == pytest.approx(250 / 3)
@@ -423,6 +426,11 @@ class TestOperations:
     def test_a_raw_path_is_never_in_a_key(self, route: str | None, key: str) -> None:
         found = row(batch(request("GET", route, [0.2])))
         assert f"latency/{key}_count" in found
+
+    def test_a_target_is_a_route_only_where_that_is_known(self) -> None:
+        known = "opentelemetry.instrumentation.asgi"
+        assert "latency/GET_jane_count" in row(batch(old_request("GET", "/jane", [3]), scope=known))
+        assert "latency/GET_unmatched_count" in row(batch(old_request("GET", "/jane", [3]), scope="other"))
 
     def test_a_made_up_method_is_none(self) -> None:
         assert "latency/HTTP_chat_count" in row(batch(request("BREW", "/chat", [0.2])))

@@ -287,6 +287,14 @@ class TestAlgebra:
         for q in (0.5, 0.9, 0.99):
             assert merged.quantile(q) == pytest.approx(percentile(values, q), rel=0.05)
 
+    def test_what_has_no_buckets_is_converted_to_its_mean(self) -> None:
+        bare = ExplicitHistogram(4, Fraction(10))
+        assert bare.to_exponential().quantile(0.5) == pytest.approx(2.5, rel=0.05)
+
+    def test_a_histogram_cannot_be_changed(self) -> None:
+        with pytest.raises(AttributeError):
+            exponential([1.0]).scale = 3  # type: ignore[misc]  # on purpose
+
     @few
     @given(explicits)
     def test_conversion_loses_no_value(self, histogram: ExplicitHistogram) -> None:

@@ -26,6 +26,7 @@ from otel_wandb.records import (
     Value,
 )
 from tests.metric_samples import (
+    EDGES,
     House,
     S,
     at,
@@ -218,6 +219,18 @@ class TestDelta:
         assert isinstance(h, ExplicitHistogram)
         assert (h.bounds, h.counts) == ((0.25, 1.0), (0, 3, 0))
         assert closed.warnings["buckets_differ"] == 1
+
+    @pytest.mark.parametrize("points", [15, 16, 17, 100])
+    def test_many_points_of_a_stream_are_one(self, points: int) -> None:
+        each = [
+            histogram([0.3], 1 + i / 10, i / 10, bounds=EDGES if i else (0.25, 1.0)) for i in range(points)
+        ]
+        (closed,) = run(batch(histograms("h", *each)), batch(histograms("h", *each))).closed
+        h = values_of(closed)["h"]
+        assert isinstance(h, ExplicitHistogram)
+        assert (h.bounds, h.counts) == ((0.25, 1.0), (0, points, 0))
+        assert closed.warnings["buckets_differ"] == 1
+        assert closed.points == points
 
     def test_an_up_down_counter_stands_where_its_steps_lead(self) -> None:
         house = House()

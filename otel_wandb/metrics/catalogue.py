@@ -42,6 +42,9 @@ class Tokens(NamedTuple):
     kind: TokenKind | Literal[""] = ""
 
 
+TEMPLATE_SCOPES: Final = "opentelemetry.instrumentation."
+"""Scopes that begin so put the route into `http.target` of their metrics; with others it may be the path."""
+
 _METHOD: Final = Part(("http.request.method", "http.method"), "HTTP")
 _ROUTE: Final = Part(("http.route", "http.target"), "unmatched", route=True)
 _RPC: Final = (Part(("rpc.service",)), Part(("rpc.method",), "rpc"))

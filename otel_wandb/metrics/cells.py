@@ -13,7 +13,6 @@ from itertools import groupby
 from typing import Final, NamedTuple, TypeAlias
 
 from otel_wandb.metrics.closed import Level, Value, combine, difference
-from otel_wandb.metrics.explicit import ExplicitHistogram
 from otel_wandb.metrics.points import Stream
 
 Key: TypeAlias = tuple[int, int]
@@ -60,7 +59,7 @@ class Cell:
     `overflow` says that it is shown without its attributes, since the instrument has too many.
     """
 
-    __slots__ = ("_merged", "overflow", "points", "stream")
+    __slots__ = ("_lossy", "_merged", "overflow", "points", "stream")
 
     def __init__(self, stream: Stream, *, overflow: bool = False) -> None:
         self.stream = stream
@@ -68,6 +67,7 @@ class Cell:
         self.points: dict[Key, Value | None] = {}
         """None: the value is with others in `_merged`."""
         self._merged: list[Value] = []
+        self._lossy = False
 
     @property
     def needs_memory(self) -> bool:
@@ -99,13 +99,14 @@ class Cell:
     def close(self, memory: Memory, first_reach_ns: int, notes: Notes) -> Value | None:
         """What the points add to what the memory holds, which is brought up to date; None if nothing."""
         family = self.stream.instrument.family
-        values = [*self._merged, *(value for value in self.points.values() if value is not None)]
         if self.stream.mode == "cumulative":
-            values = self._read_increases(memory, first_reach_ns, notes)
-            if not values:
+            self._merged = self._read_increases(memory, first_reach_ns, notes)
+            if not self._merged:
                 return None
-        value, lossy = combine(values)
-        notes.warnings["buckets_differ"] += lossy
+            self.points.clear()
+        self._pile_up()
+        notes.warnings["buckets_differ"] += self._lossy
+        (value,) = self._merged
         if isinstance(value, Fraction) and family in ("updown", "gauge"):
             if self.stream.mode == "delta":
                 value = memory.level = memory.level + value
@@ -114,9 +115,9 @@ class Cell:
 
     def _pile_up(self) -> None:
         values = [*self._merged, *(value for value in self.points.values() if value is not None)]
-        if isinstance(values[0], ExplicitHistogram):
-            return  # that their bounds differ has to be noticed when the interval closes
-        self._merged = [combine(values)[0]]
+        merged, lossy = combine(values)
+        self._merged = [merged]
+        self._lossy |= lossy
         self.points = dict.fromkeys(self.points)
 
     def _read_increases(self, memory: Memory, first_reach_ns: int, notes: Notes) -> list[Value]:

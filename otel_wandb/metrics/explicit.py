@@ -16,6 +16,7 @@ from typing import Final
 
 from otel_wandb.metrics.buckets import Bucket, Spread, clip_ends, close_bins
 from otel_wandb.metrics.exponential import (
+    EMPTY,
     MAX_BUCKETS,
     NOTHING,
     ExponentialHistogram,
@@ -139,9 +140,14 @@ class ExplicitHistogram(Measured, frozen=True, gc=False):
 
         For one chart of processes that do not agree on the kind; count, sum and extremes stay exact.
         """
+        if not self.count:
+            return EMPTY
         sides: dict[int, dict[int, int]] = {1: {}, -1: {}}
         zero = self.count
-        for bucket in self._buckets():
+        buckets = self._buckets()
+        if not buckets and self.total is not None:  # no edges and no extremes: the mean is all that is known
+            buckets = [Bucket(self.mean, self.mean, self.count)]
+        for bucket in buckets:
             for sign, part in _halves(bucket):
                 zero -= part.size
                 for index, count in _spread_over(part):

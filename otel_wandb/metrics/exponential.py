@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
 from itertools import accumulate
+from operator import sub
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
@@ -335,7 +336,7 @@ def _subtract(side: Side, earlier: Side) -> Side | None:
     if at < 0 or end > len(side.counts):
         return None  # a bucket that had values has none
     left = list(side.counts)
-    left[at:end] = (late - early for late, early in zip(left[at:end], earlier.counts, strict=True))
+    left[at:end] = map(sub, left[at:end], earlier.counts)
     return None if min(left) < 0 else _trim(side.offset, left)
 
 

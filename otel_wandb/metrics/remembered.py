@@ -7,7 +7,7 @@ known), and the last state of each cumulative stream.
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -15,10 +15,12 @@ from otel_wandb.metrics.cells import Memory, State
 from otel_wandb.metrics.closed import Level, Summary, Value
 from otel_wandb.metrics.explicit import ExplicitHistogram
 from otel_wandb.metrics.exponential import ExponentialHistogram, Side
+from otel_wandb.metrics.measures import to_float
 from otel_wandb.metrics.opened import RecentKeys
 from otel_wandb.metrics.runs import RunSeries, series_digest
 
-PREFIX = "streams/"
+PREFIX: Final = "streams/"
+_MAX_INT: Final = 2**63 - 1
 
 
 class Standing(msgspec.Struct, array_like=True):
@@ -31,32 +33,32 @@ class Standing(msgspec.Struct, array_like=True):
 
 
 class _Number(msgspec.Struct, array_like=True, tag="n"):
-    exact: str
+    value: int | float
 
 
 class _Quantiles(msgspec.Struct, array_like=True, tag="q"):
     count: int
-    total: str
-    quantiles: list[tuple[float, float]]
+    total: int | float
+    quantiles: tuple[tuple[float, float], ...]
 
 
 class _Explicit(msgspec.Struct, array_like=True, tag="b"):
-    total: str
+    total: int | float | None
     min: float | None
     max: float | None
-    bounds: list[float]
-    counts: list[int]
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
 
 
 class _Exponential(msgspec.Struct, array_like=True, tag="x"):
-    total: str
+    total: int | float | None
     min: float | None
     max: float | None
     scale: int
     zero_count: int
     zero_threshold: float
-    positive: tuple[int, list[int]]
-    negative: tuple[int, list[int]]
+    positive: Side
+    negative: Side
 
 
 _AnyValue: TypeAlias = _Number | _Quantiles | _Explicit | _Exponential
@@ -113,13 +115,13 @@ def decode_memory(state: bytes) -> Memory:
 
 def _pack(value: Value) -> _AnyValue:
     if isinstance(value, Fraction):
-        return _Number(str(value))
+        return _Number(_pack_number(value))
     if isinstance(value, Summary):
-        return _Quantiles(value.count, str(value.total), list(value.quantiles))
+        return _Quantiles(value.count, _pack_number(value.total), value.quantiles)
     assert not isinstance(value, Level)  # levels are worked out, not compared
-    total = "" if value.total is None else str(value.total)
+    total = None if value.total is None else _pack_number(value.total)
     if isinstance(value, ExplicitHistogram):
-        return _Explicit(total, value.min, value.max, list(value.bounds), list(value.counts))
+        return _Explicit(total, value.min, value.max, value.bounds, value.counts)
     return _Exponential(
         total,
         value.min,
@@ -127,25 +129,29 @@ def _pack(value: Value) -> _AnyValue:
         value.scale,
         value.zero_count,
         value.zero_threshold,
-        (value.positive.offset, list(value.positive.counts)),
-        (value.negative.offset, list(value.negative.counts)),
+        value.positive,
+        value.negative,
     )
+
+
+def _pack_number(number: Fraction) -> int | float:
+    # It came with a point, and so was one of the two.
+    whole = number.denominator == 1 and -_MAX_INT <= number.numerator <= _MAX_INT
+    return number.numerator if whole else to_float(number)
 
 
 def _unpack(value: _AnyValue) -> Value:
     if isinstance(value, _Number):
-        return Fraction(value.exact)
+        return Fraction(value.value)
     if isinstance(value, _Quantiles):
-        return Summary(value.count, Fraction(value.total), tuple(value.quantiles))
+        return Summary(value.count, Fraction(value.total), value.quantiles)
     tight = value.min is not None and value.max is not None
-    total = Fraction(value.total) if value.total else None
+    total = None if value.total is None else Fraction(value.total)
     if isinstance(value, _Explicit):
-        counts = tuple(value.counts)
-        bounds = tuple(value.bounds)
-        return ExplicitHistogram(sum(counts), total, value.min, value.max, tight, bounds, counts)
-    positive, negative = (Side(offset, tuple(counts)) for offset, counts in (value.positive, value.negative))
+        count = sum(value.counts)
+        return ExplicitHistogram(count, total, value.min, value.max, tight, value.bounds, value.counts)
     return ExponentialHistogram(
-        value.zero_count + sum(positive.counts) + sum(negative.counts),
+        value.zero_count + sum(value.positive.counts) + sum(value.negative.counts),
         total,
         value.min,
         value.max,
@@ -153,6 +159,6 @@ def _unpack(value: _AnyValue) -> Value:
         value.scale,
         value.zero_count,
         value.zero_threshold,
-        positive,
-        negative,
+        value.positive,
+        value.negative,
     )

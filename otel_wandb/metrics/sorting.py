@@ -14,6 +14,7 @@ from otel_wandb.metrics.catalogue import (
     LEVELS,
     MILLISECONDS,
     MODEL,
+    TEMPLATE_SCOPES,
     TOKEN_KINDS,
     TOKEN_TYPE,
     TOKENS,
@@ -67,16 +68,16 @@ class Names:
     """What operations are called and how they failed, by instrument and attributes: they recur."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, bytes], tuple[str | None, str]] = {}
+        self._known: dict[tuple[str, str, bytes], tuple[str | None, str]] = {}
 
     def read(self, duration: Duration, series: Series) -> tuple[str | None, str]:
         """`name_operation` and `read_error` of the series."""
-        place = (series.name, series.key)
+        place = (series.scope, series.name, series.key)
         known = self._known.get(place)
         if known is None:
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
-            known = name_operation(duration, series.attributes), read_error(series.attributes)
+            known = name_operation(duration, series), read_error(series.attributes)
             self._known[place] = known
         return known
 
@@ -99,10 +100,13 @@ def sort_data(data: Sequence[Series], names: Names) -> Sorted:
     return found
 
 
-def name_operation(duration: Duration, attributes: Attributes) -> str | None:
+def name_operation(duration: Duration, series: Series) -> str | None:
     """What the operation is called, such as `POST /chat`; None for the overflow."""
+    attributes = series.attributes
     if attributes == OVERFLOW:
         return None
+    if "http.target" in attributes and not series.scope.startswith(TEMPLATE_SCOPES):
+        attributes = {**attributes, "http.target": ""}
     words = [_read_part(part, attributes) for part in duration.name]
     return " ".join(word for word in words if word) or duration.pool
 

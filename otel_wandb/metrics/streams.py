@@ -128,7 +128,7 @@ class Streams:
                     keys[key].restore_recent(int(which), state)
                 elif kind == "stream":
                     self._memories.restore(name, bytes.fromhex(which), state)
-            except (msgspec.DecodeError, ValueError) as error:
+            except (msgspec.DecodeError, ValueError, ArithmeticError) as error:
                 _log.warning("The stored state %s cannot be read (%s); it is left out.", name, error)
 
     def add(
