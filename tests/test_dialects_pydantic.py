@@ -40,7 +40,9 @@ def test_the_agents_history_is_split_into_question_and_answers() -> None:
     )
     assert facts["messages"] == [{"role": "user", "content": "Weather?"}]
     assert facts["output"] == "18 degrees."
-    assert [choice["message"]["role"] for choice in facts["choices"]] == ["assistant", "tool", "assistant"]
+    said = [message["role"] for message in facts["outputs"]["messages"]]
+    assert said == ["assistant", "tool", "assistant"]
+    assert "choices" not in facts, "a tool call on the way is not how the run ended"
     assert (facts["model"], facts["agent"]) == ("gpt-4o-mini", {"name": "weather"})
     assert "usage" not in facts
     assert facts["usage_sum"] == {

@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import Final
 
 from otel_wandb.conventions.answers import take_answer
-from otel_wandb.conventions.decoding import flag, mapping, parse, strings, structure, text
+from otel_wandb.conventions.decoding import flag, items, mapping, parse, strings, structure, text
 from otel_wandb.conventions.facts import Facts, Fault, Json, Kind
+from otel_wandb.conventions.messages import read_choices
+from otel_wandb.conventions.parts import chat_call
 from otel_wandb.conventions.payloads import take_request, take_vectors
 from otel_wandb.conventions.table import Dialect, row
 from otel_wandb.conventions.tools import read_tools
@@ -39,6 +41,11 @@ def _kind(value: object) -> Kind | None:
     return _CALL_TYPES.get(name) or _CALL_TYPES.get(name.removeprefix("a"))
 
 
+def _tools(value: object) -> object | None:
+    functions = value if isinstance(value, list) else []
+    return read_tools([{k: parse(v) for k, v in f.items() if v} for f in functions if isinstance(f, dict)])
+
+
 def _user(value: object) -> str | None:
     return None if value == "None" else text(value)
 
@@ -51,7 +58,9 @@ def _rest(value: object) -> object | None:
 _ROWS: Final = (
     row("kind", "llm.request.type", "gen_ai.operation.name", decode=_kind),
     row("outputs.raw", "llm.#", decode=mapping),
-    row("tools", "llm.request.functions.#", decode=read_tools),
+    row("choices", "gen_ai.output.messages", decode=read_choices),
+    row("outputs.calls", "gen_ai.completion.#", decode=items),
+    row("tools", "llm.request.functions.#", decode=_tools),
     row("params.stream", "llm.is_streaming", decode=flag),
     row("user_id", "llm.user", "metadata.user_api_key_end_user_id", decode=_user),
     row("finish_reasons", "gen_ai.response.finish_reasons", decode=strings),
@@ -63,6 +72,7 @@ _ROWS: Final = (
 def _settle(facts: Facts, span: Span) -> None:
     outputs = dict(facts.outputs or {})
     raw = outputs.pop("raw", None)
+    _add_calls(facts, outputs.pop("calls", None))
     if isinstance(raw, dict) and span.name == _RAW:
         facts.kind = facts.kind or ("chat" if _is_chat(raw) else "embeddings" if _is_embedding(raw) else None)
         for name, told in raw.items():
@@ -70,7 +80,7 @@ def _settle(facts: Facts, span: Span) -> None:
                 opened: Json = {str(key): parse(value) for key, value in told.items()}
                 if left := _take_raw(facts, opened):
                     outputs[name] = left
-                facts.provider = facts.provider or name
+                facts.provider = facts.provider or (name if name != "None" else None)
     elif raw is not None:
         _keep_llm_keys(facts, span)
     facts.outputs = outputs or None
@@ -79,6 +89,16 @@ def _settle(facts: Facts, span: Span) -> None:
         facts.session_id = text(metadata.get("session_id"))
     if facts.fault is None and span.status_code == STATUS_ERROR:
         facts.fault = _fault(span)
+
+
+def _add_calls(facts: Facts, told: object) -> None:
+    """The tool calls of the first answer, which stand apart from it and without their ids."""
+    message = facts.choices[0].get("message") if facts.choices else None
+    if not isinstance(message, dict) or "tool_calls" in message or not isinstance(told, list):
+        return
+    calls = [item["function_call"] for item in told if isinstance(item, dict) and "function_call" in item]
+    if calls:
+        message["tool_calls"] = [chat_call(call) for call in calls if isinstance(call, dict)]
 
 
 def _keep_llm_keys(facts: Facts, span: Span) -> None:

@@ -32,7 +32,11 @@ def _settle(facts: Facts, span: Span) -> None:
             facts.kind = "chat"
         inputs |= rest if isinstance(rest, dict) else {}
     elif isinstance(request, dict):
-        inputs["request_data"] = request
+        rest = {key: value for key, value in request.items() if key != "model" or value != facts.model}
+        given = rest.pop("input", None)
+        if facts.kind == "embeddings" and given is not None:
+            facts.texts = facts.texts or (given if isinstance(given, list) else [given])
+        inputs |= rest
     if isinstance(response, dict) and not _take_response(facts, dict(response)):
         outputs["response_data"] = response
     if usage is not None:

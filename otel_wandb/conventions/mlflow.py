@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from otel_wandb.conventions.decoding import number, parse, quoted_text, strings, structure
+from otel_wandb.conventions.decoding import flag, number, parse, quoted_text, strings, structure
 from otel_wandb.conventions.facts import Facts, Kind
 from otel_wandb.conventions.genai import provider
 from otel_wandb.conventions.payloads import open_payloads
@@ -67,7 +67,8 @@ _ROWS: Final = (
     row("params.max_tokens", "max_tokens", "max_completion_tokens", decode=_number),
     row("params.seed", "seed", decode=_number),
     row("params.stop", "stop", decode=_stop),
-    row("tools", "mlflow.chat.tools", decode=read_tools),
+    row("params.stream", "stream", decode=flag),
+    row("tools", "mlflow.chat.tools", "tools", decode=read_tools),
     row("usage", "mlflow.chat.tokenUsage", decode=read_usage),
     row("session_id", "mlflow.trace.session", "session.id", decode=quoted_text),
     row("user_id", "mlflow.trace.user", "user.id", decode=quoted_text),

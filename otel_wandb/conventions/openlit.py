@@ -9,8 +9,10 @@ from typing import Final
 
 from otel_wandb.conventions.decoding import count, flag, structure
 from otel_wandb.conventions.facts import Facts, Kind
+from otel_wandb.conventions.langchain import FRAMEWORKS
 from otel_wandb.conventions.messages import read_choices, read_messages
 from otel_wandb.conventions.moments import keep_moment
+from otel_wandb.conventions.reprs import read_message_content
 from otel_wandb.conventions.table import Dialect, Moment, row
 from otel_wandb.records import Span
 
@@ -55,7 +57,19 @@ def _read_completion(moment: Moment, facts: Facts) -> None:
     facts.said_choices = said + [{**choice, "index": len(said) + i} for i, choice in enumerate(choices)]
 
 
+def _calls_tools(facts: Facts) -> bool:
+    messages = (choice.get("message") for choice in facts.choices or ())
+    return any(isinstance(message, dict) and "tool_calls" in message for message in messages)
+
+
 def _settle(facts: Facts, span: Span) -> None:
+    if facts.provider in FRAMEWORKS:
+        facts.keep("gen_ai.provider.name", facts.provider)
+        facts.provider = None
+    if facts.kind == "chat" and _calls_tools(facts):
+        facts.tool = facts.arguments = None  # the call that the model asked for, told once more
+    if isinstance(facts.result, str) and (content := read_message_content(facts.result)) is not None:
+        facts.result = content
     operation = str(span.attributes.get("db.operation.name") or span.attributes.get("db.operation") or "")
     if facts.operation == "vectordb" and operation.lower().startswith(_WRITES):
         facts.kind = "db"  # only what asks the store for something is a retrieval

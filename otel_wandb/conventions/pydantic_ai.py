@@ -71,10 +71,18 @@ def _split_history(facts: Facts, history: Sequence[object], start: int) -> None:
     """The question ends where the first new answer begins."""
     for i, message in enumerate(history):
         if i >= start and isinstance(message, dict) and message.get("role") == "assistant":
-            facts.choices = facts.choices or read_choices(list(history[i:]))
+            _add_answers(facts, read_choices(list(history[i:])) or [])
             history = history[:i]
             break
     facts.messages = read_messages(list(history))
+
+
+def _add_answers(facts: Facts, choices: list[Json]) -> None:
+    """All that came of the run, in the order it came; where the result is known it is but the way there."""
+    if facts.choices is None and facts.output is None:
+        facts.choices = choices
+    else:
+        facts.outputs = {**(facts.outputs or {}), "messages": [choice["message"] for choice in choices]}
 
 
 def _read_events(facts: Facts, events: Sequence[object]) -> list[object] | None:

@@ -20,6 +20,9 @@ _OPAQUE: Final = re.compile(
 )
 
 
+_CONTENT: Final = re.compile(r"""content=('(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")(?: |$)""")
+
+
 def read_repr(value: str) -> object:
     """The values in the repr; raises `DecodeError` if it is none, or was cut off."""
     if len(value) > _MAX_CHARS:
@@ -33,8 +36,18 @@ def read_repr(value: str) -> object:
         raise DecodeError from None
 
 
+def read_message_content(value: str) -> str | None:
+    """The content of a LangChain message that was turned into text (`content='…' name='…'`), or `None`."""
+    found = _CONTENT.match(value)
+    try:
+        content = ast.literal_eval(found[1]) if found else None
+    except (SyntaxError, ValueError):
+        return None
+    return content if isinstance(content, str) else None
+
+
 def _value(node: ast.expr) -> object:
-    if isinstance(node, ast.Call):
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         if node.args and not node.keywords:
             values = [_value(item) for item in node.args]
             return values[0] if len(values) == 1 else values
