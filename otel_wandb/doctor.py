@@ -47,6 +47,8 @@ class _Patient(NamedTuple):
     data_dir: DataDir
     target: WeaveTarget | None
     timeout_s: float
+    deliverable: bool
+    """Nothing that was found so far keeps a call from W&B."""
 
 
 def examine(
@@ -73,8 +75,10 @@ def examine(
     settings = resolved.settings
     target, found = _find_target(settings)
     data_dir = DataDir(Path(settings.data_dir))
-    patient = _Patient(given, file, settings, data_dir, target, timeout_s)
-    findings += [*found, *_look_at_wandb(patient), *_look_at_directory(patient)]
+    reached = [*found, *_look_at_wandb(target, settings)]
+    deliverable = not any(finding.level == "bad" for finding in reached)
+    patient = _Patient(given, file, settings, data_dir, target, timeout_s, deliverable)
+    findings += [*reached, *_look_at_directory(patient)]
     if probe and not any(finding.level == "bad" and finding.subject == "disk" for finding in findings):
         findings += [send(patient) for send in _PROBES]
     return findings + _look_at_ledger(patient)
@@ -111,8 +115,7 @@ def _find_target(settings: Settings) -> tuple[WeaveTarget | None, list[Finding]]
     return target, [Finding(level, "key", target.offline)]
 
 
-def _look_at_wandb(patient: _Patient) -> list[Finding]:
-    target, settings = patient.target, patient.settings
+def _look_at_wandb(target: WeaveTarget | None, settings: Settings) -> list[Finding]:
     if target is None or target.api_key is None:
         return []
     timeout_s = min(_ANSWER_S, settings.request_timeout_s)
@@ -173,14 +176,25 @@ def _probe_span(patient: _Patient) -> Finding:
     subject = "probe span"
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return Finding("note", subject, "not sent, since OTEL_SDK_DISABLED is set")
-    sent = send_span(patient.arguments, patient.file, timeout_s=patient.timeout_s)
+    sent = send_span(
+        patient.arguments,
+        patient.file,
+        patient.data_dir,
+        timeout_s=patient.timeout_s,
+        deliverable=patient.deliverable,
+    )
     name = f"{sent.span_id} of trace {sent.trace_id}"
     if not find_in_store(patient.data_dir, sent):
         advice = f"look into {patient.data_dir.log}"
-        return Finding("bad", subject, f"{name} did not come out of the bridge", advice)
+        return Finding(
+            "bad", subject, f"{name} did not come out of the bridge in {sent.took_s:.0f} s", advice
+        )
     target = patient.target
     if target is None or target.api_key is None:
         return Finding("good", subject, f"{name} went the whole way into the local store")
+    if not patient.deliverable:
+        says = f"{name} is stored and waits, since W&B is out of reach"
+        return Finding("note", subject, says, "see above; it is sent as soon as that is right")
     if not sent.settled:
         says = f"{name} is stored but was not delivered within {patient.timeout_s:g} s"
         return Finding("bad", subject, says, read_status(patient.data_dir).bridge_sentence)

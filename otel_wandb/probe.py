@@ -19,6 +19,7 @@ from otel_wandb.ingest.sdk import WeaveSpanExporter
 from otel_wandb.store import Store
 
 SERVICE = "otel-wandb-doctor"
+_SLICE_MS = 1000
 
 
 class SentSpan(NamedTuple):
@@ -31,8 +32,18 @@ class SentSpan(NamedTuple):
     took_s: float
 
 
-def send_span(arguments: Mapping[str, object], file: Path | None, *, timeout_s: float) -> SentSpan:
-    """Send one span with these settings, and wait for the bridge. Raises ConfigError."""
+def send_span(
+    arguments: Mapping[str, object],
+    file: Path | None,
+    data_dir: DataDir,
+    *,
+    timeout_s: float,
+    deliverable: bool,
+) -> SentSpan:
+    """Send one span with these settings, and wait until it is delivered or, offline, stored.
+
+    Where nothing can be delivered, being stored is all that is waited for. Raises ConfigError.
+    """
     begin_s = time.monotonic()
     exporter = WeaveSpanExporter(config_file=file, **{**arguments, "drain_timeout_s": 1})
     # Not `Resource.create`: what the environment says of the service is not true of the probe.
@@ -43,11 +54,16 @@ def send_span(arguments: Mapping[str, object], file: Path | None, *, timeout_s: 
         "otel-wandb doctor", attributes={"otel_wandb.probe": True}
     )
     span.end()
-    settled = exporter.force_flush(int(timeout_s * 1000))
-    provider.shutdown()
     context = span.get_span_context()
+    sent = SentSpan(format_trace_id(context.trace_id), format_span_id(context.span_id), False, 0.0)
+    settled = False
+    while not settled and time.monotonic() - begin_s < timeout_s:
+        settled = exporter.force_flush(_SLICE_MS)
+        if not deliverable and find_in_store(data_dir, sent):
+            break
     took_s = time.monotonic() - begin_s
-    return SentSpan(format_trace_id(context.trace_id), format_span_id(context.span_id), settled, took_s)
+    provider.shutdown()
+    return sent._replace(settled=settled, took_s=took_s)
 
 
 def find_in_store(data_dir: DataDir, sent: SentSpan) -> bool:

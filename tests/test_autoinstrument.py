@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from otel_wandb.launch import make_environment
 from otel_wandb.status import read_status
 from tests.deadlines import wait_for
 from tests.peers.weave import WeavePeer
-from tests.services.launched import PYTHON, calls_of, run, run_code, run_plain
+from tests.services.launched import PYTHON, calls_of, end_bridge, run, run_code, run_plain
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # real servers with real workers
 
@@ -36,6 +37,12 @@ APP_PROVIDER = """
         with tracer.start_as_current_span(name):
             pass
 """
+
+
+@pytest.fixture(autouse=True)
+def no_bridge_is_left(tmp_path: Path) -> Iterator[None]:
+    yield
+    end_bridge(DataDir(tmp_path / "data"))
 
 
 def code_of(*parts: str) -> str:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from otel_wandb.datadir import DataDir
 from otel_wandb.doctor import Finding, examine
 from tests.peers.weave import WeavePeer
+from tests.services.launched import end_bridge
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # real servers with real workers
+
+
+@pytest.fixture(autouse=True)
+def no_bridge_is_left(tmp_path: Path) -> Iterator[None]:
+    yield
+    end_bridge(DataDir(tmp_path / "data"))
 
 
 def bad(findings: list[Finding]) -> dict[str, str]:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -17,12 +18,18 @@ from otel_wandb.launch import make_environment, run_instrumented
 from otel_wandb.status import read_status
 from tests.deadlines import wait_for
 from tests.peers.weave import WeavePeer
-from tests.services.launched import LAUNCH, PYTHON, calls_of, free_port, run, run_code, serving
+from tests.services.launched import LAUNCH, PYTHON, calls_of, end_bridge, free_port, run, run_code, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # real servers with real workers
 
 PROJECT = "team/rag"
 NOT_OURS = {"GET /openapi.json"}
+
+
+@pytest.fixture(autouse=True)
+def no_bridge_is_left(tmp_path: Path) -> Iterator[None]:
+    yield
+    end_bridge(DataDir(tmp_path / "data"))
 
 
 def ask(client: httpx.Client, number: int) -> dict[str, object]:
@@ -195,3 +202,4 @@ def test_a_dead_server_does_not_hold_the_end(online: WeavePeer, tmp_path: Path) 
     status = read_status(DataDir(tmp_path / "data"))
     assert status.ledger.imbalance() == {}
     assert run_code("print('again')", OTEL_WANDB_DRAIN_TIMEOUT_S="1") == "again\n"
+    wait_for(DataDir(tmp_path / "data").locked)  # the bridge may still be on its way

@@ -12,7 +12,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import httpx
+import psutil
 
+from otel_wandb.datadir import DataDir
 from tests.deadlines import wait_for
 from tests.peers.environments import CHECKOUT
 from tests.peers.weave import WeavePeer
@@ -86,6 +88,23 @@ def serving(
     finally:
         process.kill()
         process.wait()
+
+
+def end_bridge(data_dir: DataDir) -> None:
+    """Take the bridge of a test away: it would deliver what still waits into the peer of the next tests."""
+
+    def gone() -> bool:
+        info = data_dir.read_bridge_info()
+        if not data_dir.locked():
+            return True
+        if info is not None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process = psutil.Process(info.pid)
+                if str(data_dir.path) in process.cmdline():  # not whoever has the number of an earlier one
+                    process.kill()
+        return False
+
+    wait_for(gone)
 
 
 def calls_of(peer: WeavePeer, project: str) -> dict[str, set[str]]:
