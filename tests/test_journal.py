@@ -29,7 +29,7 @@ from otel_wandb.journal import (
     measure_journal,
 )
 from otel_wandb.journal.frames import Head, pack_frame_header, pack_segment_header
-from otel_wandb.journal.upkeep import Disk
+from otel_wandb.journal.upkeep import Disk, Writeback
 from tests.deadlines import wait_for
 from tests.forking import in_child
 
@@ -82,6 +82,11 @@ def read_all(reader: JournalReader) -> list[Frame | Damage]:
                 break
             offset = more[-1].end
     return items
+
+
+def read_anew(directory: Path) -> list[Frame | Damage]:
+    """The same by a reader that knows nothing yet, for files that the test itself has changed."""
+    return read_all(JournalReader(directory, quarantine=directory.parent / "quarantine"))
 
 
 def payloads_of(items: list[Frame | Damage]) -> list[bytes]:
@@ -154,13 +159,13 @@ def test_a_digest_of_another_length_is_refused(directory: Path, config: str) -> 
 # Damage
 
 
-def test_a_torn_tail_is_reported_once_wherever_it_is_torn(directory: Path, reader: JournalReader) -> None:
+def test_a_torn_tail_is_reported_once_wherever_it_is_torn(directory: Path) -> None:
     path = write_segment(directory, [b"first", b"second"])
     whole = path.read_bytes()
-    ends = [item.end for item in read_all(reader)]
+    ends = [item.end for item in read_anew(directory)]
     for size in range(1, len(whole)):
         path.write_bytes(whole[:size])
-        items = read_all(reader)
+        items = read_anew(directory)
         assert payloads_of(items) == [b"first", b"second"][: sum(end <= size for end in ends)]
         assert [(damage.end, damage.reason) for damage in damages_of(items)] == (
             [] if size in ends else [(size, "torn_tail")]
@@ -190,16 +195,14 @@ def test_the_unfinished_tail_of_a_living_writer_is_waited_for(directory: Path, r
         assert payloads_of(read_all(reader)) == [b"first", b"second"]
 
 
-def test_a_corrupt_byte_anywhere_costs_one_frame(
-    directory: Path, quarantine: Path, reader: JournalReader
-) -> None:
+def test_a_corrupt_byte_anywhere_costs_one_frame(directory: Path, quarantine: Path) -> None:
     payloads = [b"first", b"the second payload", b"third"]
     path = write_segment(directory, payloads)
     whole = path.read_bytes()
-    frames = [item for item in read_all(reader) if isinstance(item, Frame)]
+    frames = [item for item in read_anew(directory) if isinstance(item, Frame)]
     for place in range(len(whole)):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x41]) + whole[place + 1 :])
-        items = read_all(reader)
+        items = read_anew(directory)
         (damage,) = damages_of(items)
         hit = next((frame for frame in frames if frame.offset <= place < frame.end), None)
         assert payloads_of(items) == [frame.payload for frame in frames if frame is not hit]
@@ -701,6 +704,54 @@ def test_a_journal_that_somebody_removes_is_begun_anew(directory: Path, reader: 
     append(writer, b"kept")
     writer.close()
     assert payloads_of(read_all(reader)) == [b"kept"]
+
+
+# A disk that is slow
+
+
+def make_writeback(directory: Path, disk: Disk, *, sync: bool) -> Writeback:
+    directory.mkdir()
+    return Writeback(directory, disk, segment_bytes=1 << 20, sync=sync)
+
+
+def test_full_segments_are_brought_to_the_disk_piece_by_piece_and_synced_at_the_end(directory: Path) -> None:
+    disk = CountingDisk()
+    writeback = make_writeback(directory, disk, sync=True)
+    size = 20 << 20
+    (directory / "w-00000001.seg").write_bytes(bytes(size))
+    writeback.add("w-00000001.seg", size)
+    steps = 0
+    while writeback.is_due:
+        assert disk.syncs == 0
+        writeback.step()
+        steps += 1
+    assert steps == 3
+    assert disk.synced == {(directory / "w-00000001.seg").stat().st_ino}
+
+
+def test_little_is_left_to_the_kernel(directory: Path) -> None:
+    writeback = make_writeback(directory, Disk(), sync=False)
+    writeback.add("w-00000001.seg", 60 << 20)
+    due = [writeback.is_due]
+    writeback.add("w-00000002.seg", 60 << 20)
+    due.append(writeback.is_due)
+    writeback.step()  # the first is read and removed already
+    due.append(writeback.is_due)
+    assert due == [False, True, False]
+
+
+def test_appends_pause_the_longer_the_more_the_disk_is_behind(directory: Path) -> None:
+    writeback = make_writeback(directory, Disk(), sync=False)
+    pauses_s = []
+    for _ in range(40):
+        pauses_s.append(writeback.pause_s(current_bytes=0))
+        writeback.add("w-00000001.seg", 10 << 20)
+    assert pauses_s[:7] == [0.0] * 7
+    assert pauses_s == sorted(pauses_s)
+    assert 0 < pauses_s[10] < pauses_s[20] < pauses_s[39] == 0.05
+    while writeback.is_due:
+        writeback.step()
+    assert writeback.pause_s(current_bytes=0) == 0
 
 
 # Durability

@@ -50,7 +50,7 @@ class JournalReader:
     def __init__(self, directory: Path, *, quarantine: Path) -> None:
         self._directory = directory
         self._quarantine = quarantine
-        self._dead: set[str] = set()
+        self._final: dict[str, int] = {}  # the sizes of those whose writers are gone
         self._sizes: dict[str, int] = {}
 
     def segments(self) -> list[Segment]:
@@ -58,16 +58,17 @@ class JournalReader:
         found = []
         names = _list_names(self._directory)
         for name in reversed(names):  # see `read`: a segment was whole before its successor had anything
+            if (final := self._final.get(name)) is not None:
+                found.append(Segment(name, final, alive=False))
+                continue
             with contextlib.suppress(FileNotFoundError), _File(self._directory, name) as file:
-                alive = name not in self._dead and file.is_locked()
+                alive = file.is_locked()
                 size = file.measure()  # after the lock was looked at: unlocked, it is final
-                if not alive:
-                    self._dead.add(name)
                 if alive or size:
                     found.append(Segment(name, size, alive))
                 else:
                     self.remove(name)
-        self._dead.intersection_update(names)
+        self._final = {segment.name: segment.size for segment in found if not segment.alive}
         self._sizes = {segment.name: segment.size for segment in found}
         return found[::-1]
 
@@ -96,7 +97,7 @@ class JournalReader:
     def remove(self, name: str) -> None:
         """Unlink the segment, if it is there."""
         (self._directory / name).unlink(missing_ok=True)
-        self._dead.discard(name)
+        self._final.pop(name, None)
 
     def _keep_copy(self, file: _File) -> None:
         copy = self._quarantine / file.name
