@@ -53,6 +53,10 @@ class Delivery(Protocol):
         """Deliver until nothing is left that can be, or the time is up."""
         ...
 
+    def hurry(self) -> None:
+        """Send what waits without waiting for more: the end is near."""
+        ...
+
     def sentence(self) -> str:
         """What it is at, and what the user has to do where something hinders it."""
         ...
@@ -192,9 +196,9 @@ class Bridge:
                 continue
             if busy:
                 self._busy_s = time.monotonic()
-            elif ends(self):
+            if ends(self):
                 break
-            else:
+            if not busy:
                 self._stop.wait(_POLL_S)
 
     def close(self) -> None:
@@ -208,6 +212,15 @@ class Bridge:
         self._store.close()
         if self._lock is not None:
             self._lock.release()
+
+    def hurry(self) -> None:
+        """Let the deliveries send what waits without waiting for more."""
+        for delivery in self._deliveries:
+            delivery.hurry()
+
+    def is_drained(self) -> bool:
+        """Whether all of the journal is in the store, and nothing waits for delivery."""
+        return not self._drain.unread_bytes() and self.is_delivered()
 
     def has_fronts(self) -> bool:
         """Whether a process of our version or older still appends here."""
@@ -225,7 +238,7 @@ class Bridge:
         """True when no front is left and nothing is open, unread or undelivered: the process may end."""
         if time.monotonic() - self._busy_s < _ALONE_S or self.has_fronts():
             return False
-        return not self._drain.open_items and not self._drain.unread_bytes() and self.is_delivered()
+        return not self._drain.open_items and self.is_drained()
 
     @property
     def _offline(self) -> bool:

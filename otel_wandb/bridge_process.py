@@ -61,8 +61,9 @@ def _run(bridge: Bridge, settings: Settings) -> None:
     def ends(running: Bridge) -> bool:
         nonlocal orphan_since_s
         now_s = time.monotonic()
-        if stopping_s:  # drain: what is in the journal is in the store by now
-            return running.is_delivered() or now_s - stopping_s[0] > settings.drain_timeout_s
+        if stopping_s:
+            running.hurry()
+            return running.is_drained() or now_s - stopping_s[0] > settings.drain_timeout_s
         if running.has_fronts():
             orphan_since_s = now_s
         return running.is_alone() or now_s - orphan_since_s > settings.orphan_s

@@ -208,9 +208,8 @@ class Drain:
             assembly = self._pipeline.assembly
             with self._store.transaction() as tx:
                 write_work(tx, work, self._destinations)
-                last_id = tx.last_call_id if self._waits_for_delivery() else 0
                 for token in work.flushes:
-                    tx.add_flush(token, last_id)
+                    tx.add_flush(token, tx.last_call_id if self._waits_for_delivery() else 0)
                 for name, counted, assembled in changes:
                     tx.set_mark(name, counted, assembled)
                 tx.set_waiting("spans", assembly.open_spans)

@@ -158,6 +158,9 @@ class ThreadKeeper:
             if self._bridge is None or not self._bridge.running:
                 from otel_wandb.bridge import open_bridge
 
+                if self._bridge is not None:  # its thread died: give back the lock that it holds
+                    self._bridge.close()
+                    self._bridge = None
                 try:
                     self._bridge = open_bridge(self._data_dir, self._settings)
                 except BridgeRunning:

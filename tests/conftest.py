@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
-from otel_wandb.datadir import DataDir
 from tests.peers.fixtures_wandb import wandb_peer, wandb_process
 from tests.peers.weave import WeavePeer
 
@@ -28,12 +27,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
     monkeypatch.setenv("OTEL_WANDB_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     yield
-    for file in tmp_path.rglob("bridge.json"):
-        data_dir = DataDir(file.parent)
-        info = data_dir.read_bridge_info()
-        if info is not None and info.pid != os.getpid() and data_dir.locked():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(info.pid, signal.SIGKILL)
+    # By their command lines: one that is just starting has not written who it is.
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if "otel_wandb.bridge_process" in words and any(str(tmp_path) in word for word in words):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 @pytest.fixture(scope="session")

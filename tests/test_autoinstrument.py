@@ -386,7 +386,6 @@ def test_the_services_own_weave_goes_on(online: WeavePeer, moment: str) -> None:
 
 
 def test_the_services_own_run_goes_on(online: WeavePeer, tmp_path: Path) -> None:
-    pytest.importorskip("wandb")
     output = run_code(
         code_of(
             """

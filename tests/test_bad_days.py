@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -17,11 +18,12 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.trace import SpanContext, TraceFlags
 
+from otel_wandb.bridge import Bridge
 from otel_wandb.cli import main
 from otel_wandb.config import resolve
 from otel_wandb.datadir import BridgeInfo, DataDir
 from otel_wandb.ingest.sdk import WeaveSpanExporter
-from otel_wandb.keeper import ProcessKeeper
+from otel_wandb.keeper import ProcessKeeper, ThreadKeeper
 from otel_wandb.ledger import Line
 from otel_wandb.status import read_status
 from tests.deadlines import wait_for
@@ -195,3 +197,36 @@ def test_a_bridge_whose_directory_is_removed_ends(online: WeavePeer) -> None:
     shutil.rmtree(data_dir().path)
     wait_for(lambda: not psutil.pid_exists(pid))  # ended, and reaped by the front
     exporter.shutdown()
+
+
+def test_a_bridge_thread_that_died_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its lock must not keep the next one out."""
+    keeper = ThreadKeeper(data_dir(), resolve({}).settings)
+    data_dir().create()
+    ended = threading.Event()
+    real_run = Bridge.run
+
+    def die(bridge: Bridge) -> None:
+        ended.set()
+
+    monkeypatch.setattr(Bridge, "run", die)
+    keeper.tend()
+    assert ended.wait(10)
+    monkeypatch.setattr(Bridge, "run", real_run)
+    keeper.tend()
+    wait_for(data_dir().read_bridge_info)
+    keeper.close()
+
+
+def test_sigterm_drains_the_bridge_while_a_service_goes_on(online: WeavePeer) -> None:
+    service = subprocess.Popen(
+        [sys.executable, "-m", "tests.services.rag", "--traces", "100000", "--rate", "200"]
+    )
+    pid = wait_for(data_dir().read_bridge_info).pid
+    wait_for(lambda: line("calls").delivered > 0)
+    os.kill(pid, signal.SIGTERM)
+    following = wait_for(lambda: (info := data_dir().read_bridge_info()) and info.pid != pid and info)
+    assert following is not None
+    service.kill()
+    service.wait()
+    assert read_status(data_dir()).ledger.imbalance() == {}
