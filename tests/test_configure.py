@@ -11,6 +11,9 @@ import pytest
 
 from otel_wandb.datadir import DataDir
 from otel_wandb.status import read_status
+from otel_wandb.store import Store
+from otel_wandb.store.rows import decode_values
+from tests.deadlines import wait_for
 from tests.peers.weave import WeavePeer
 
 PRELUDES = {
@@ -82,3 +85,29 @@ except Exception as error:
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
     )
     assert done.stdout.startswith("ConfigError the global tracer provider is a __main__.Own")
+
+
+def test_under_otel_wandb_run_nothing_is_exported_twice() -> None:
+    code = """
+from opentelemetry import metrics, trace
+import otel_wandb
+otel_wandb.configure()
+metrics.get_meter("t").create_counter("things").add(3)
+trace.get_tracer("t").start_span("hello").end()
+"""
+    done = subprocess.run(
+        [sys.executable, "-m", "otel_wandb.cli", "run", "--", sys.executable, "-c", code],
+        env={**os.environ, "OTEL_SERVICE_NAME": "twice", "OTEL_WANDB_INTERVAL_S": "1"},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stderr.count("configure() adds nothing there") == 3
+    data_dir = DataDir(Path(os.environ["OTEL_WANDB_DIR"]))
+    wait_for(lambda: read_status(data_dir).ledger.lines["rows"].received > 0)
+    reader = Store.open_for_reading(data_dir.store)
+    values = [decode_values(row.values) for run in reader.runs() for row in reader.rows(run.id)]
+    reader.close()
+    assert sum(int(str(row.get("metrics/things", 0))) for row in values) == 3
+    assert read_status(data_dir).ledger.lines["spans"].dropped == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +17,13 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from otel_wandb.errors import ConfigError
+from otel_wandb.ingest.outlet import has_outlet
 from otel_wandb.ingest.sdk import WeaveSpanExporter
 from otel_wandb.ingest.sdk_logs import WeaveLogExporter
 from otel_wandb.ingest.sdk_metrics import WandbMetricExporter
+from otel_wandb.journal import Kind
+
+_log = logging.getLogger("otel_wandb.sdk")
 
 # What the API gives where no provider was set; it exports neither class.
 _NO_METERS = "_ProxyMeterProvider"
@@ -27,48 +32,65 @@ _NO_LOGGERS = "ProxyLoggerProvider"
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """What `configure` has set up; kept only by those who want to flush or shut down early."""
+    """What `configure` has set up; kept only by those who want to flush or shut down early.
 
-    spans: BatchSpanProcessor
-    metric_points: PeriodicExportingMetricReader
-    log_records: BatchLogRecordProcessor
+    A part is None where an exporter of ours was there before.
+    """
+
     exporter: WeaveSpanExporter
+    spans: BatchSpanProcessor | None
+    metric_points: PeriodicExportingMetricReader | None
+    log_records: BatchLogRecordProcessor | None
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """True only when all that was recorded so far was delivered or, offline, stored.
 
         Data points of the interval that is still open are in the journal then; their row is made at its end.
         """
-        exported = self.spans.force_flush(timeout_millis) and self.log_records.force_flush(timeout_millis)
-        self.metric_points.collect()
+        processors = [part for part in (self.spans, self.log_records) if part is not None]
+        exported = all([part.force_flush(timeout_millis) for part in processors])
+        if self.metric_points is not None:
+            self.metric_points.collect()
         return exported and self.exporter.force_flush(timeout_millis)
 
     def shutdown(self) -> None:
         """Export what is left, and wait up to `drain_timeout_s` for the bridge."""
         atexit.unregister(self.shutdown)
-        for part in (self.log_records, self.metric_points, self.spans):
-            part.shutdown()
+        for part in (self.log_records, self.metric_points, self.spans or self.exporter):
+            if part is not None:
+                part.shutdown()
 
 
 def configure(*, config_file: str | Path | None = None, **settings: object) -> Configured:
     """Send the spans, metrics and log records of this process to W&B, through the global providers.
 
-    A provider that the service has set already is joined; where there is none, the SDK's is set. At exit
-    everything is shut down. Arguments are settings (`otel-wandb config show` lists them).
+    A provider that the service has set already is joined; where there is none, the SDK's is set. A signal
+    that an exporter of ours takes already, as under `otel-wandb run`, is left as it is, since two would count
+    every data point twice. At exit everything is shut down. Arguments are settings (`otel-wandb config show`
+    lists them).
 
     Raises `ConfigError` for a setting that is not right, and for a global provider that cannot be joined.
     """
+    taken = {kind for kind in (Kind.SPANS, Kind.METRICS, Kind.LOGS) if has_outlet(kind)}
+    for kind in sorted(taken):
+        _log.warning(
+            "This process exports its %s to W&B already; configure() adds nothing there.", kind.signal
+        )
     exporter = WeaveSpanExporter(config_file=config_file, **settings)
-    configured = Configured(
-        spans=BatchSpanProcessor(exporter),
-        metric_points=PeriodicExportingMetricReader(WandbMetricExporter(config_file=config_file, **settings)),
-        log_records=BatchLogRecordProcessor(WeaveLogExporter(config_file=config_file, **settings)),
-        exporter=exporter,
-    )
     resource = Resource.create()
-    _tracer_provider(resource).add_span_processor(configured.spans)
-    _join_meter_provider(resource, configured.metric_points)
-    _logger_provider(resource).add_log_record_processor(configured.log_records)
+    spans = metric_points = log_records = None
+    if Kind.SPANS not in taken:
+        spans = BatchSpanProcessor(exporter)
+        _tracer_provider(resource).add_span_processor(spans)
+    if Kind.METRICS not in taken:
+        metric_points = PeriodicExportingMetricReader(
+            WandbMetricExporter(config_file=config_file, **settings)
+        )
+        _join_meter_provider(resource, metric_points)
+    if Kind.LOGS not in taken:
+        log_records = BatchLogRecordProcessor(WeaveLogExporter(config_file=config_file, **settings))
+        _logger_provider(resource).add_log_record_processor(log_records)
+    configured = Configured(exporter, spans, metric_points, log_records)
     atexit.register(configured.shutdown)
     return configured
 

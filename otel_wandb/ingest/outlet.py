@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -14,18 +15,26 @@ from otel_wandb.journal import Kind
 
 T = TypeVar("T")
 
+_open: weakref.WeakSet[Outlet] = weakref.WeakSet()
+
+
+def has_outlet(kind: Kind) -> bool:
+    """Whether an exporter of this process takes such items already."""
+    return any(outlet._kind is kind for outlet in list(_open))
+
 
 class Outlet:
     """An exporter's hold on the front of its process: encode, append, flush, let go. Never raises."""
 
-    def __init__(self, config_file: str | Path | None, settings: dict[str, object]) -> None:
+    def __init__(self, kind: Kind, config_file: str | Path | None, settings: dict[str, object]) -> None:
+        self._kind = kind
         resolved = resolve(settings, file=Path(config_file) if config_file else None)
         self._settings = resolved.settings
         self._front: Front | None = open_front(self._settings, DataDir(Path(self._settings.data_dir)))
+        _open.add(self)
 
     def append(
         self,
-        kind: Kind,
         items: Sequence[T],
         encode_all: Callable[[Sequence[T]], bytes],
         batch_of: Callable[[T], object],
@@ -43,9 +52,9 @@ class Outlet:
             lost = number if kept == 0 else len(items) - kept
             if lost:
                 why = "it holds what no encoding has (was it made by the SDK?)"
-                front.refuse(kind.signal, lost, reason="unencodable", why=why)
+                front.refuse(self._kind.signal, lost, reason="unencodable", why=why)
                 number -= lost
-        return front.append(payload, kind=kind, items=number)
+        return front.append(payload, kind=self._kind, items=number)
 
     def flush(self, timeout_s: float) -> bool:
         """True only when all that was acknowledged so far was delivered or, offline, stored."""
@@ -53,6 +62,7 @@ class Outlet:
 
     def close(self) -> None:
         """Wait up to `drain_timeout_s` for the bridge, and say in one line what is left."""
+        _open.discard(self)
         front, self._front = self._front, None
         if front is not None:
             release_front(front, timeout_s=self._settings.drain_timeout_s)

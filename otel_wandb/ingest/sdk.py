@@ -31,11 +31,11 @@ class WeaveSpanExporter(SpanExporter):
     """
 
     def __init__(self, *, config_file: str | Path | None = None, **settings: object) -> None:
-        self._outlet = Outlet(config_file, settings)
+        self._outlet = Outlet(Kind.SPANS, config_file, settings)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """SUCCESS once the spans are in the journal."""
-        accepted = self._outlet.append(Kind.SPANS, spans, encode_spans, span_batch)
+        accepted = self._outlet.append(spans, encode_spans, span_batch)
         return SpanExportResult.SUCCESS if accepted else SpanExportResult.FAILURE
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:

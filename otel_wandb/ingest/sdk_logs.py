@@ -22,11 +22,11 @@ class WeaveLogExporter(LogRecordExporter):
     """
 
     def __init__(self, *, config_file: str | Path | None = None, **settings: object) -> None:
-        self._outlet = Outlet(config_file, settings)
+        self._outlet = Outlet(Kind.LOGS, config_file, settings)
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
         """SUCCESS once the records are in the journal."""
-        accepted = self._outlet.append(Kind.LOGS, batch, _encode, log_batch)
+        accepted = self._outlet.append(batch, _encode, log_batch)
         return LogRecordExportResult.SUCCESS if accepted else LogRecordExportResult.FAILURE
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:

@@ -53,7 +53,7 @@ class WandbMetricExporter(MetricExporter):
     def __init__(self, *, config_file: str | Path | None = None, **settings: object) -> None:
         aggregation: dict[type, Aggregation] = {Histogram: ExponentialBucketHistogramAggregation(_BUCKETS)}
         super().__init__(preferred_temporality=dict(_TEMPORALITY), preferred_aggregation=aggregation)
-        self._outlet = Outlet(config_file, settings)
+        self._outlet = Outlet(Kind.METRICS, config_file, settings)
 
     def export(
         self,
@@ -63,7 +63,7 @@ class WandbMetricExporter(MetricExporter):
     ) -> MetricExportResult:
         """SUCCESS once the data points are in the journal."""
         parts = metric_batches(metrics_data)
-        accepted = self._outlet.append(Kind.METRICS, parts, _encode, metric_batch, count_points)
+        accepted = self._outlet.append(parts, _encode, metric_batch, count_points)
         return MetricExportResult.SUCCESS if accepted else MetricExportResult.FAILURE
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
