@@ -16,7 +16,7 @@ from otel_wandb.datadir import DataDir
 from otel_wandb.delivery.courier import encode_call
 from otel_wandb.delivery.wandb_host import HostError, HostSettings, LoggedRow, RunError, RunHost, read_spec
 from otel_wandb.errors import ConfigError
-from otel_wandb.store import Store, StoredRow, StoredRun, StoreReader
+from otel_wandb.store import Store, StoredCall, StoredRow, StoredRun, StoreReader
 
 _ROWS_AT_ONCE: Final = 500
 _SYNCED: Final = ".synced"
@@ -31,10 +31,9 @@ def export_calls(data_dir: DataDir, path: Path) -> int:
 
     def lines(reader: StoreReader) -> Iterator[bytes]:
         for call in reader.calls():
-            project_id = f"{call.entity}/{call.project}" if call.entity else call.project
-            yield encode_call(project_id, call.run, call.step, call.body)
+            yield encode_stored_call(call)
 
-    return _write_lines(data_dir, path, lines)
+    return write_lines(data_dir, path, lines)
 
 
 def export_rows(data_dir: DataDir, path: Path) -> int:
@@ -45,9 +44,9 @@ def export_rows(data_dir: DataDir, path: Path) -> int:
 
     def lines(reader: StoreReader) -> Iterator[bytes]:
         for run in reader.runs():
-            yield from map(_encode_row, reader.rows(run.id))
+            yield from map(encode_stored_row, reader.rows(run.id))
 
-    return _write_lines(data_dir, path, lines)
+    return write_lines(data_dir, path, lines)
 
 
 def export_wandb_dir(data_dir: DataDir, directory: Path) -> list[Path]:
@@ -91,9 +90,15 @@ def _export_run(host: RunHost, reader: StoreReader, run: StoredRun, target: Path
     return written.rename(target / written.name)
 
 
-def _encode_row(row: StoredRow) -> bytes:
+def encode_stored_call(call: StoredCall) -> bytes:
+    """The call as Weave gets it, as one line of JSON."""
+    return encode_call(_project_id(call), call.run, call.step, call.body)
+
+
+def encode_stored_row(row: StoredRow) -> bytes:
+    """The row, with its run and step, as one line of JSON."""
     document = {
-        "project_id": f"{row.entity}/{row.project}" if row.entity else row.project,
+        "project_id": _project_id(row),
         "run_id": row.run_id,
         "step": row.step,
         "timestamp_s": row.timestamp_s,
@@ -102,7 +107,12 @@ def _encode_row(row: StoredRow) -> bytes:
     return msgspec.json.encode(document)
 
 
-def _write_lines(data_dir: DataDir, path: Path, lines: Callable[[StoreReader], Iterable[bytes]]) -> int:
+def _project_id(item: StoredCall | StoredRow) -> str:
+    return f"{item.entity}/{item.project}" if item.entity else item.project
+
+
+def write_lines(data_dir: DataDir, path: Path, lines: Callable[[StoreReader], Iterable[bytes]]) -> int:
+    """Write what `lines` reads from the store; how many there are. The file is there whole or not at all."""
     draft = path.with_name(f".{path.name}.draft")
     written = 0
     try:

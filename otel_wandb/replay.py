@@ -8,20 +8,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import msgspec
-
 from otel_wandb.bridge import Bridge, open_bridge
 from otel_wandb.config import Settings
 from otel_wandb.datadir import DataDir
-from otel_wandb.delivery.courier import encode_call
 from otel_wandb.errors import InputError, JournalFull
+from otel_wandb.export import encode_stored_call, encode_stored_row, write_lines
 from otel_wandb.fronts import FrontCounters
 from otel_wandb.ingest.files import Request, Unreadable, read_requests
 from otel_wandb.ingest.otlp import decode
 from otel_wandb.journal import Codec, JournalWriter
 from otel_wandb.metrics.runs import service_of
 from otel_wandb.records import LogBatch, SpanBatch
-from otel_wandb.store import Store
+from otel_wandb.store import StoreReader
 
 _STEP_BYTES = 8 << 20
 
@@ -149,22 +147,13 @@ def _feed(
 
 def write_rows(path: Path, data_dir: DataDir, run_ids: set[str]) -> None:
     """Write the stored rows of these runs, one JSON object a line, by project, run and step."""
-    reader = Store.open_for_reading(data_dir.store)
-    try:
+
+    def lines(reader: StoreReader) -> Iterator[bytes]:
         rows = [row for run in reader.runs() if run.run_id in run_ids for row in reader.rows(run.id)]
-    finally:
-        reader.close()
-    rows.sort(key=lambda row: (row.entity, row.project, row.run_id, row.step))
-    with path.open("wb") as file:
-        for row in rows:
-            document = {
-                "project_id": f"{row.entity}/{row.project}" if row.entity else row.project,
-                "run_id": row.run_id,
-                "step": row.step,
-                "timestamp_s": row.timestamp_s,
-                "values": msgspec.Raw(row.values),
-            }
-            file.write(msgspec.json.encode(document) + b"\n")
+        rows.sort(key=lambda row: (row.entity, row.project, row.run_id, row.step))
+        yield from map(encode_stored_row, rows)
+
+    write_lines(data_dir, path, lines)
 
 
 def write_calls(path: Path, data_dir: DataDir, trace_ids: set[str]) -> None:
@@ -172,13 +161,11 @@ def write_calls(path: Path, data_dir: DataDir, trace_ids: set[str]) -> None:
 
     A call that an earlier replay stored is among them, so that two replays of one file write the same.
     """
-    reader = Store.open_for_reading(data_dir.store)
-    try:
+
+    def lines(reader: StoreReader) -> Iterator[bytes]:
+        # In order without all bodies in memory: their places first.
         places = sorted((c.started_us, c.trace_id, c.span_id, c.id) for c in reader.calls(trace_ids))
-        with path.open("wb") as file:
-            for _, _, _, call_id in places:
-                call = reader.call(call_id)
-                project_id = f"{call.entity}/{call.project}" if call.entity else call.project
-                file.write(encode_call(project_id, call.run, call.step, call.body) + b"\n")
-    finally:
-        reader.close()
+        for _, _, _, call_id in places:
+            yield encode_stored_call(reader.call(call_id))
+
+    write_lines(data_dir, path, lines)

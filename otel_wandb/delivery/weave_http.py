@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import httpx
 import msgspec
+from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from otel_wandb import __version__
 from otel_wandb.delivery.credentials import Secret, WeaveTarget
@@ -140,7 +141,8 @@ class WeaveClient:
     def _post(self, url: str, key: Secret, body: bytes) -> httpx.Response:
         headers = {"Content-Type": "application/json", "Authorization": key.basic_authorization()}
         try:
-            return self._http.post(url, content=body, headers=headers)
+            with suppress_instrumentation():  # a bridge in a thread must not trace itself
+                return self._http.post(url, content=body, headers=headers)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
             raise DeliveryRetryable(f"{url} cannot be reached: {_name(error)}") from None
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:

@@ -48,10 +48,10 @@ class Configured:
         Data points of the interval that is still open are in the journal then; their row is made at its end.
         """
         processors = [part for part in (self.spans, self.log_records) if part is not None]
-        exported = all([part.force_flush(timeout_millis) for part in processors])
+        exported = [part.force_flush(timeout_millis) for part in processors]
         if self.metric_points is not None:
             self.metric_points.collect()
-        return exported and self.exporter.force_flush(timeout_millis)
+        return all(exported) and self.exporter.force_flush(timeout_millis)
 
     def shutdown(self) -> None:
         """Export what is left, and wait up to `drain_timeout_s` for the bridge."""
