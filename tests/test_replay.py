@@ -8,31 +8,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from google.protobuf.json_format import MessageToDict
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_wandb.cli import main
 from otel_wandb.datadir import DataDir
 from otel_wandb.status import read_status
+from tests.otlp_lines import make_metrics, make_request
 from tests.peers.weave import WeavePeer
-from tests.services.rag import make_provider, make_trace
-
-
-def make_request(traces: int = 1) -> dict[str, object]:
-    """OTLP/JSON with hex ids of some RAG traces."""
-    memory = InMemorySpanExporter()
-    tracer = make_provider(memory, batch=False).get_tracer("t", "1")
-    for _ in range(traces):
-        make_trace(tracer)
-    message = encode_spans(memory.get_finished_spans())
-    request: dict[str, object] = MessageToDict(message)
-    for number, span in enumerate(message.resource_spans[0].scope_spans[0].spans):
-        shown = request["resourceSpans"][0]["scopeSpans"][0]["spans"][number]  # type: ignore[index]  # JSON
-        shown["traceId"], shown["spanId"] = span.trace_id.hex(), span.span_id.hex()
-        if span.parent_span_id:
-            shown["parentSpanId"] = span.parent_span_id.hex()
-    return request
 
 
 def write_lines(path: Path, *lines: object) -> Path:
@@ -61,29 +42,6 @@ def test_the_same_file_gives_the_same_calls_in_any_directory(tmp_path: Path) -> 
     assert ledger.imbalance() == {}
     assert ledger.lines["spans"].dropped == {"duplicate": 20}
     assert ledger.lines["calls"].received == 20
-
-
-def make_metrics(minute: int) -> dict[str, object]:
-    """OTLP/JSON of one delta histogram of a minute."""
-    start_ns = 1_795_564_800_000_000_000 + minute * 60_000_000_000
-    point = {
-        "attributes": [{"key": "http.route", "value": {"stringValue": "/chat"}}],
-        "startTimeUnixNano": str(start_ns),
-        "timeUnixNano": str(start_ns + 59_000_000_000),
-        "count": "3",
-        "sum": 0.6,
-        "explicitBounds": [0.1, 0.5],
-        "bucketCounts": ["1", "1", "1"],
-        "min": 0.05,
-        "max": 0.6,
-    }
-    metric = {
-        "name": "http.server.request.duration",
-        "unit": "s",
-        "histogram": {"aggregationTemporality": 1, "dataPoints": [point]},
-    }
-    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": "rag"}}]}
-    return {"resourceMetrics": [{"resource": resource, "scopeMetrics": [{"metrics": [metric]}]}]}
 
 
 def test_rows_are_the_same_in_any_directory_and_alerts_are_empty(tmp_path: Path) -> None:

@@ -22,17 +22,12 @@ from otel_wandb.store.rows import encode_run, encode_values
 from otel_wandb.sync import Synced, sync
 from tests.outbox import call
 from tests.peers.environments import CHECKOUT
+from tests.peers.fixtures_wandb import OneKeyPeer
 from tests.peers.wandb import WandbPeer
 from tests.peers.weave import WeavePeer
 from tests.rowhouse import BRISK, DAY_S, PATIENCE_S, QUICK, Described, values_of
 
 CALLS, ROWS = 120, 90
-
-
-class OneKeyPeer(WeavePeer):
-    """A Weave server that takes the key which the W&B one takes."""
-
-    api_key = WandbPeer.api_key
 
 
 class Offline:

@@ -68,6 +68,7 @@ def test_a_run_arrives_as_it_was_described(house: RowHouse) -> None:
     run = house.peer.runs()["run-1"]
     assert (run["entity"], run["project"]) == ("team", "rag")
     assert (run["display_name"], run["group"], run["job_type"]) == ("rag-2026-11-25", "rag", "monitor")
+    assert run["program"] == "otel-wandb"
     assert (run["tags"], run["config"], run["state"]) == (["prod"], described.config, "finished")
     histogram = house.peer.history("run-1")[2]["latency/histogram"]
     assert histogram == {"_type": "histogram", "values": [1, 2], "bins": [0, 1, 5.5]}

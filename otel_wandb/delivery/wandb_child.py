@@ -108,6 +108,7 @@ class Runs:
         if hello["proxy"]:
             own |= {"http_proxy": hello["proxy"], "https_proxy": hello["proxy"]}
         return wandb.Settings(
+            program="otel-wandb",  # else the path of this file
             console="off",
             silent=True,  # not by WANDB_SILENT, which would keep even the line about a dead upload from us
             disable_git=True,

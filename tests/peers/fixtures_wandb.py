@@ -7,6 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 from tests.peers.wandb import WandbPeer
+from tests.peers.weave import WeavePeer
+
+
+class OneKeyPeer(WeavePeer):
+    """A Weave server that takes the key which the W&B one takes."""
+
+    api_key = WandbPeer.api_key
 
 
 @pytest.fixture(scope="session")
