@@ -1,175 +1,36 @@
-"""Records to encoded calls: microseconds a span, on RAG traces as an instrumented service makes them.
+"""Records to encoded calls beside Weave's own conversion of the same spans, in microseconds of CPU a span.
 
-    python benchmarks/conversion.py [--traces N] [--rounds N]
+    python -m benchmarks.conversion [--traces N] [--rounds N] [--alone]
 
-A trace is an agent run with one embedding call, one retrieval of five documents and one chat, 14 to 20
-attributes a span. The records are decoded afresh for every round, so that nothing is measured twice on the
-same strings. CPU time of the thread; the median and the best round are printed, with and without redaction.
+Rounds of the two take turns. Ours decodes the records afresh for each, so that nothing is measured twice on
+the same strings; Weave's is `Span.from_proto` and `to_call` of the wheel that is pinned for it, in an
+environment of its own (built once), from the same spans as OTLP protobuf that is parsed already. `--alone`
+leaves it out.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import statistics
+import subprocess
+import tempfile
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import msgspec
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
 
-from otel_wandb.records import Attributes, Resource, Scope, Span, SpanBatch
+from benchmarks.rag_spans import batches
+from otel_wandb.records import Attributes, SpanBatch
 from otel_wandb.redaction import Redactor
 from otel_wandb.traces.calls import shape_trace
 from otel_wandb.traces.finished import FinishedTrace, Placed
+from tests.peers.environments import python_of
 
-TRACES_A_BATCH = 128
-START_NS = 1_795_434_014_596_048_858
-SENTENCES = (
-    "The Eiffel Tower is 330 metres tall and was the tallest structure in the world until 1930.",
-    "The Louvre is a museum in Paris with some 35,000 objects, from prehistory to the 21st century.",
-    "Notre-Dame de Paris is a medieval cathedral on the Île de la Cité, reopened after the fire in 2024.",
-    "The Arc de Triomphe honours those who fought and died for France in its revolutionary wars.",
-    "Sacré-Cœur stands at the summit of Montmartre, the highest point of the city.",
-)
-SERVER: Attributes = {"server.address": "api.openai.com", "server.port": 443}
-RESOURCE = Resource(
-    {
-        "service.name": "rag",
-        "service.version": "1.4.2",
-        "service.instance.id": "bb1b207c-ae8d-46bc-b522-cc15ff4cba33",
-        "deployment.environment.name": "production",
-        "telemetry.sdk.language": "python",
-        "telemetry.sdk.name": "opentelemetry",
-        "telemetry.sdk.version": "1.45.2",
-    }
-)
-
-
-def text_message(role: str, content: str) -> dict[str, object]:
-    return {"role": role, "parts": [{"type": "text", "content": content}]}
-
-
-def encode(value: object) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def usage(given: int, made: int) -> Attributes:
-    return {
-        "gen_ai.usage.input_tokens": given,
-        "gen_ai.usage.output_tokens": made,
-        "gen_ai.usage.cache_read.input_tokens": given // 2,
-        "gen_ai.usage.reasoning.output_tokens": made // 3,
-    }
-
-
-def agent_attributes(question: str, answer: str) -> Attributes:
-    return {
-        "gen_ai.operation.name": "invoke_agent",
-        "gen_ai.provider.name": "openai",
-        "gen_ai.agent.name": "rag",
-        "gen_ai.agent.id": "agent-1",
-        "gen_ai.agent.description": "Answers questions about Paris.",
-        "gen_ai.request.model": "gpt-4o-mini",
-        "gen_ai.input.messages": encode([text_message("user", question)]),
-        "gen_ai.output.messages": encode([text_message("assistant", answer) | {"finish_reason": "stop"}]),
-        **usage(1242, 61),
-    }
-
-
-def embeddings_attributes(question: str) -> Attributes:
-    return {
-        "gen_ai.operation.name": "embeddings",
-        "gen_ai.provider.name": "openai",
-        "gen_ai.request.model": "text-embedding-3-small",
-        "gen_ai.response.model": "text-embedding-3-small",
-        "gen_ai.request.encoding_formats": ["float"],
-        "gen_ai.embeddings.dimension.count": 1536,
-        "gen_ai.usage.input_tokens": 14,
-        "input.value": question,
-        "openai.api.base": "https://api.openai.com/v1",
-        **SERVER,
-    }
-
-
-def retrieval_attributes(question: str) -> Attributes:
-    documents = [
-        {"id": f"doc-{i}", "score": 0.9 - i / 10, "content": s, "metadata": {"source": f"{i}.md"}}
-        for i, s in enumerate(SENTENCES)
-    ]
-    return {
-        "gen_ai.operation.name": "retrieval",
-        "gen_ai.provider.name": "qdrant",
-        "gen_ai.data_source.id": "paris",
-        "gen_ai.retrieval.top_k": 5,
-        "gen_ai.retrieval.query.text": question,
-        "gen_ai.retrieval.documents": encode(documents),
-        "db.collection.name": "paris",
-        "app.index.version": 12,
-        "app.index.kind": "hnsw",
-        **SERVER,
-    }
-
-
-def chat_attributes(question: str, answer: str, response_id: str) -> Attributes:
-    system = "Answer from the context:\n" + "\n".join(SENTENCES)
-    return {
-        "gen_ai.operation.name": "chat",
-        "gen_ai.provider.name": "openai",
-        "gen_ai.request.model": "gpt-4o-mini",
-        "gen_ai.request.temperature": 0.2,
-        "gen_ai.request.max_tokens": 400,
-        "gen_ai.response.model": "gpt-4o-mini-2024-07-18",
-        "gen_ai.response.id": response_id,
-        "gen_ai.response.finish_reasons": ["stop"],
-        "gen_ai.input.messages": encode([text_message("system", system), text_message("user", question)]),
-        "gen_ai.output.messages": encode([text_message("assistant", answer) | {"finish_reason": "stop"}]),
-        "openai.response.service_tier": "default",
-        **usage(1242, 61),
-        **SERVER,
-    }
-
-
-def rag_spans(number: int) -> list[tuple[str, int, Attributes]]:
-    """(name, kind, attributes) of the four spans."""
-    question = f"How tall is the Eiffel Tower, and may one climb it at night? ({number})"
-    answer = "It is 330 metres tall; the top is open until 22:45, and until 00:45 in summer."
-    common: Attributes = {
-        "session.id": f"session-{number % 50}",
-        "user.id": f"user-{number % 7}",
-        "app.route": "/ask",
-    }
-    return [
-        ("invoke_agent rag", 1, agent_attributes(question, answer) | common),
-        ("embeddings text-embedding-3-small", 3, embeddings_attributes(question) | common),
-        ("retrieval paris", 3, retrieval_attributes(question) | common),
-        ("chat gpt-4o-mini", 3, chat_attributes(question, answer, f"chatcmpl-{number:08d}") | common),
-    ]
-
-
-def rag_trace(number: int) -> list[Span]:
-    trace_id, root_id = f"{number + 1:032x}", f"{number * 4 + 1:016x}"
-    spans = []
-    for i, (name, kind, attributes) in enumerate(rag_spans(number)):
-        start_ns = START_NS + number * 1_000_000_007 + i * 10_000_000
-        span = Span(
-            trace_id=trace_id,
-            span_id=f"{number * 4 + 1 + i:016x}",
-            parent_id=root_id if i else "",
-            name=name,
-            kind=kind,
-            start_ns=start_ns,
-            end_ns=start_ns + (500_000_000 if not i else 9_000_000),
-            attributes=attributes,
-            flags=0x101,
-        )
-        spans.append(span)
-    return spans
-
-
-def batches(traces: int) -> list[SpanBatch]:
-    """The traces as an SDK exports them: many spans of one resource and scope in a request."""
-    scope = Scope("opentelemetry.instrumentation.genai.openai", "1.3b0")
-    numbers = range(traces)
-    groups = [numbers[i : i + TRACES_A_BATCH] for i in range(0, traces, TRACES_A_BATCH)]
-    return [SpanBatch(RESOURCE, scope, [span for n in group for span in rag_trace(n)]) for group in groups]
+_SPANS_A_TRACE = 4
 
 
 def finished(batch: SpanBatch) -> list[FinishedTrace]:
@@ -177,12 +38,96 @@ def finished(batch: SpanBatch) -> list[FinishedTrace]:
     placed = [Placed(span, batch.scope, batch.resource, "0" * 16) for span in batch.spans]
     return [
         FinishedTrace(placed[i].span.trace_id, tuple(placed[i : i + 4]), "ended", complete=True)
-        for i in range(0, len(placed), 4)
+        for i in range(0, len(placed), _SPANS_A_TRACE)
     ]
 
 
 def project_of(placed: Placed) -> tuple[str, str]:
     return ("team", "rag")
+
+
+class Ours:
+    """Our conversion, with or without redaction, once for each call."""
+
+    def __init__(self, traces: list[SpanBatch]) -> None:
+        self.bytes_a_call = 0
+        self._encoded = msgspec.msgpack.encode(traces)
+        self._decode = msgspec.msgpack.Decoder(list[SpanBatch]).decode
+        self._redactor = Redactor()
+
+    def measure_us(self, *, redact: bool) -> float:
+        traces = [trace for batch in self._decode(self._encoded) for trace in finished(batch)]
+        begin = time.thread_time()
+        bodies = [
+            call.encode() for trace in traces for call in shape_trace(trace, project_of=project_of).calls
+        ]
+        if redact:
+            bodies = [self._redactor.redact(body).body for body in bodies]
+        elapsed_s = time.thread_time() - begin
+        self.bytes_a_call = sum(map(len, bodies)) // len(bodies)
+        return elapsed_s * 1e6 / len(bodies)
+
+
+@contextlib.contextmanager
+def weave_peer(traces: list[SpanBatch]) -> Iterator[tuple[str, Callable[[], float]]]:
+    """The wheel's version, and what measures a round of its conversion."""
+    script = Path(__file__).with_name("conversion_peer.py")
+    with tempfile.NamedTemporaryFile(suffix=".bin") as file:
+        file.write(_otlp(traces))
+        file.flush()
+        command = (str(python_of("weave-conversion")), str(script), file.name)
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            told, asked = process.stdout, process.stdin
+
+            def measure_us() -> float:
+                asked.write("\n")
+                asked.flush()
+                return float(told.readline())
+
+            yield told.readline().strip(), measure_us
+            asked.close()
+
+
+def _otlp(traces: list[SpanBatch]) -> bytes:
+    request = ExportTraceServiceRequest()
+    for batch in traces:
+        resource_spans = request.resource_spans.add()
+        resource_spans.resource.attributes.extend(_pairs(batch.resource.attributes))
+        scope_spans = resource_spans.scope_spans.add()
+        scope_spans.scope.name, scope_spans.scope.version = batch.scope.name, batch.scope.version
+        for span in batch.spans:
+            scope_spans.spans.add(
+                trace_id=bytes.fromhex(span.trace_id),
+                span_id=bytes.fromhex(span.span_id),
+                parent_span_id=bytes.fromhex(span.parent_id),
+                name=span.name,
+                kind=span.kind,  # type: ignore[arg-type]  # the numbers are those of the protocol
+                start_time_unix_nano=span.start_ns,
+                end_time_unix_nano=span.end_ns,
+                attributes=_pairs(span.attributes),
+                flags=span.flags,
+            )
+    return request.SerializeToString()
+
+
+def _pairs(attributes: Attributes) -> list[KeyValue]:
+    return [KeyValue(key=key, value=_value(value)) for key, value in attributes.items()]
+
+
+def _value(value: object) -> AnyValue:
+    match value:
+        case bool():
+            return AnyValue(bool_value=value)
+        case int():
+            return AnyValue(int_value=value)
+        case float():
+            return AnyValue(double_value=value)
+        case list():
+            return AnyValue(array_value=ArrayValue(values=[_value(item) for item in value]))
+        case _:
+            return AnyValue(string_value=str(value))
 
 
 def main() -> None:
@@ -191,28 +136,25 @@ def main() -> None:
     )
     parser.add_argument("--traces", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--alone", action="store_true")
     args = parser.parse_args()
-    encoded = msgspec.msgpack.encode(batches(args.traces))
-    decoder = msgspec.msgpack.Decoder(list[SpanBatch])
-    redactor = Redactor()
-    plain_us: list[float] = []
-    redacted_us: list[float] = []
-    size = 0
-    for _ in range(args.rounds):
-        for times_us, redact in ((plain_us, False), (redacted_us, True)):
-            traces = [trace for batch in decoder.decode(encoded) for trace in finished(batch)]
-            begin = time.thread_time()
-            bodies = [
-                call.encode() for trace in traces for call in shape_trace(trace, project_of=project_of).calls
-            ]
-            if redact:
-                bodies = [redactor.redact(body).body for body in bodies]
-            times_us.append((time.thread_time() - begin) * 1e6 / len(bodies))
-            size = sum(map(len, bodies)) // len(bodies)
-    spans = args.traces * 4
-    print(f"{spans} spans, {size} bytes a call, {args.rounds} rounds")
-    for label, times_us in (("conversion", plain_us), ("conversion and redaction", redacted_us)):
-        print(f"{label}: median {statistics.median(times_us):.1f}, best {min(times_us):.1f} µs/span")
+    traces = batches(args.traces)
+    ours = Ours(traces)
+    measured: dict[str, list[float]] = {"conversion": [], "conversion and redaction": []}
+    with weave_peer(traces) if not args.alone else contextlib.nullcontext(None) as peer:
+        if peer:
+            measured[f"weave {peer[0]}"] = []
+        for _ in range(args.rounds):
+            measured["conversion"].append(ours.measure_us(redact=False))
+            measured["conversion and redaction"].append(ours.measure_us(redact=True))
+            if peer:
+                measured[f"weave {peer[0]}"].append(peer[1]())
+    print(f"{args.traces * _SPANS_A_TRACE} spans, {ours.bytes_a_call} bytes a call, {args.rounds} rounds")
+    whole_us = statistics.median(list(measured.values())[-1])
+    for label, times_us in measured.items():
+        median_us = statistics.median(times_us)
+        share = f", {median_us / whole_us:.3f} of Weave's" if peer else ""
+        print(f"{label}: median {median_us:.1f}, best {min(times_us):.1f} us of CPU a span{share}")
 
 
 if __name__ == "__main__":

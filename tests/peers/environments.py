@@ -26,6 +26,7 @@ REQUIREMENTS = {
     "weave": "tests/peers/weave_server/requirements.txt",
     "weave-clickhouse": "tests/peers/weave_server/requirements-clickhouse.txt",
     "weave-sqlite": "tests/peers/weave_server/requirements-sqlite.txt",
+    "weave-conversion": "tests/peers/weave_server/requirements-conversion.txt",
 }
 """The peers that have an environment, and the file of exact pins that each is made from."""
 
