@@ -103,7 +103,7 @@ def _otlp(traces: list[SpanBatch]) -> bytes:
                 span_id=bytes.fromhex(span.span_id),
                 parent_span_id=bytes.fromhex(span.parent_id),
                 name=span.name,
-                kind=span.kind,  # type: ignore[arg-type]  # the numbers are those of the protocol
+                kind=span.kind,
                 start_time_unix_nano=span.start_ns,
                 end_time_unix_nano=span.end_ns,
                 attributes=_pairs(span.attributes),

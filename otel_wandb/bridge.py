@@ -166,8 +166,8 @@ class Bridge:
         problems = []
         for delivery in self._deliveries:
             progress = delivery.deliver_due(deadline_s=max(0.0, end_s - time.monotonic()))
-            if progress.waiting:
-                late = f"{progress.waiting} items still wait after {deadline_s:g} s"
+            if progress.left:
+                late = f"{progress.left} items still wait after {deadline_s:g} s"
                 problems.append(progress.problem or late)
         return "; ".join(problems)
 
@@ -232,7 +232,9 @@ class Bridge:
     def is_delivered(self) -> bool:
         """Whether nothing waits for delivery; offline, all that is stored counts as delivered."""
         reader = self._store.reader
-        return self._offline or (reader.outbox_empty() and not reader.waiting_rows())
+        return self._offline or (
+            reader.outbox_empty() and not reader.waiting_rows() and not reader.feedback.waiting()
+        )
 
     def is_alone(self) -> bool:
         """True when no front is left and nothing is open, unread or undelivered: the process may end."""

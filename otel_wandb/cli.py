@@ -14,7 +14,7 @@ from otel_wandb import __version__
 from otel_wandb.config import SETTINGS, Resolved, resolve
 from otel_wandb.datadir import DataDir
 from otel_wandb.errors import OtelWandbError
-from otel_wandb.replay import Replay, replay_files, write_calls, write_rows
+from otel_wandb.replay import Replay, replay_files, write_calls, write_feedback, write_rows
 from otel_wandb.status import read_status
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -78,6 +78,11 @@ def main() -> None:
     help="Write the Weave calls, one JSON object a line.",
 )
 @click.option(
+    "--feedback",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the scores as Weave feedback, one JSON object a line.",
+)
+@click.option(
     "--rows",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the rows of the charts, one JSON object a line.",
@@ -95,6 +100,7 @@ def main() -> None:
 def replay(
     files: tuple[Path, ...],
     calls: Path | None,
+    feedback: Path | None,
     rows: Path | None,
     alerts: Path | None,
     no_deliver: bool,
@@ -119,6 +125,8 @@ def replay(
     )
     if calls is not None:
         write_calls(calls, directory, outcome.trace_ids)
+    if feedback is not None:
+        write_feedback(feedback, directory, outcome.trace_ids)
     if rows is not None:
         write_rows(rows, directory, outcome.run_ids)
     if alerts is not None:
@@ -187,14 +195,17 @@ def sync(timeout_s: float | None, config_file: Path | None, data_dir: Path | Non
     directory = DataDir(Path(settings.data_dir))
     directory.create()
     done = upload(directory, settings, deadline_s=timeout_s)
-    click.echo(f"{done.calls.delivered} calls and {done.rows.delivered} rows were uploaded.")
+    scores = f", {done.calls.feedback_delivered} scores" if done.calls.feedback_delivered else ""
+    click.echo(f"{done.calls.delivered} calls{scores} and {done.rows.delivered} rows were uploaded.")
     if not done.complete:
-        left = f"{done.calls.waiting} calls and {done.rows.waiting} rows wait"
+        scores = f", {done.calls.feedback_waiting} scores" if done.calls.feedback_waiting else ""
+        left = f"{done.calls.waiting} calls{scores} and {done.rows.waiting} rows wait"
         raise click.ClickException(f"{left}: {done.problem or 'the time was up'}")
 
 
 @main.command()
 @click.option("--calls", type=click.Path(dir_okay=False, path_type=Path), help="Write all calls here.")
+@click.option("--feedback", type=click.Path(dir_okay=False, path_type=Path), help="Write all scores here.")
 @click.option("--rows", type=click.Path(dir_okay=False, path_type=Path), help="Write all rows here.")
 @click.option(
     "--wandb-dir",
@@ -204,20 +215,25 @@ def sync(timeout_s: float | None, config_file: Path | None, data_dir: Path | Non
 @_configured
 def export(
     calls: Path | None,
+    feedback: Path | None,
     rows: Path | None,
     wandb_dir: Path | None,
     config_file: Path | None,
     data_dir: Path | None,
 ) -> None:
     """Write what the store holds to files: one JSON object a line, or offline runs of wandb."""
-    from otel_wandb.export import export_calls, export_rows, export_wandb_dir
+    from otel_wandb.export import export_calls, export_feedback, export_rows, export_wandb_dir
 
-    if calls is None and rows is None and wandb_dir is None:
-        raise click.UsageError("name what to write: --calls FILE, --rows FILE or --wandb-dir DIR")
+    if calls is None and feedback is None and rows is None and wandb_dir is None:
+        raise click.UsageError(
+            "name what to write: --calls FILE, --feedback FILE, --rows FILE or --wandb-dir DIR"
+        )
     settings = resolve({"data_dir": data_dir and str(data_dir)}, file=config_file).settings
     directory = DataDir(Path(settings.data_dir))
     if calls is not None:
         click.echo(f"{export_calls(directory, calls)} calls are in {calls}.")
+    if feedback is not None:
+        click.echo(f"{export_feedback(directory, feedback)} scores are in {feedback}.")
     if rows is not None:
         click.echo(f"{export_rows(directory, rows)} rows are in {rows}.")
     if wandb_dir is not None:

@@ -23,7 +23,7 @@ import msgspec
 from otel_wandb.config import Settings, resolve
 from otel_wandb.datadir import DataDir
 from otel_wandb.delivery.credentials import WeaveTarget
-from otel_wandb.demo_check import Record, count_calls, find_faults, find_row_faults
+from otel_wandb.demo_check import Record, count_calls, find_cost_faults, find_faults, find_row_faults
 from otel_wandb.demo_load import Outcome, plan_requests, send_all
 from otel_wandb.demo_service import (
     BRISK,
@@ -126,6 +126,8 @@ def run_demo(demo: Demo) -> int:
         click.echo(_describe(demo, arrived))
         faults = find_faults(arrived.calls, outcomes, record)
         faults += find_missing_rows()
+        if _has_charts():
+            faults += find_cost_faults([values for _, values in arrived.rows], arrived.calls)
         faults += _find_delivery_faults(demo, arrived.status)
         for fault in faults:
             click.echo(f"Not as it should be: {fault}.", err=True)

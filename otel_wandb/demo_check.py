@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
@@ -88,6 +89,16 @@ def find_row_faults(
         if counted != wanted:
             faults.append(f"{key} of the charts adds up to {counted:,g}, not to {wanted:,}")
     return faults
+
+
+def find_cost_faults(rows: Sequence[Mapping[str, object]], calls: Sequence[CallView]) -> list[str]:
+    """Whether the charts cost what the calls do; empty when they agree."""
+    spent = [usd for call in calls if (usd := call.summary.cost.total_usd) is not None]
+    charted = [n for row in rows if isinstance(n := row.get("cost/total_usd"), int | float)]
+    wanted, found = math.fsum(spent), math.fsum(charted)
+    if math.isclose(wanted, found, rel_tol=1e-9):
+        return []
+    return [f"cost/total_usd of the charts adds up to {found:g}, not to {wanted:g} as the calls do"]
 
 
 def _compare(what: str, done: Counter[Thing], stored: Counter[Thing]) -> list[str]:

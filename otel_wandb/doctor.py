@@ -13,7 +13,7 @@ from otel_wandb.datadir import DataDir
 from otel_wandb.delivery.credentials import WeaveTarget
 from otel_wandb.delivery.visit import Visit
 from otel_wandb.errors import ConfigError, CredentialError, DeliveryError, DeliveryRefused, StoreError
-from otel_wandb.probe import find_in_store, send_span
+from otel_wandb.probe import find_in_store, send_metric, send_span
 from otel_wandb.status import Status, read_status
 
 Level = Literal["good", "note", "bad"]
@@ -210,7 +210,40 @@ def _probe_span(patient: _Patient) -> Finding:
     return Finding("good", subject, f"{name} was read back from {entity}/{project} ({sent.took_s:.1f} s)")
 
 
-_PROBES: Final[tuple[Callable[[_Patient], Finding], ...]] = (_probe_span,)
+def _probe_metric(patient: _Patient) -> Finding:
+    """Send a data point, and wait for its row: online until W&B's history shows it, offline for the store."""
+    subject = "probe metric"
+    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return Finding("note", subject, "not sent, since OTEL_SDK_DISABLED is set")
+    row, took_s = send_metric(
+        patient.arguments,
+        patient.file,
+        patient.data_dir,
+        settings=patient.settings,
+        timeout_s=patient.timeout_s,
+        deliverable=patient.deliverable and patient.target is not None and not patient.target.offline,
+    )
+    if row is None:
+        settings = patient.settings
+        until_s = settings.interval_s + settings.lateness_s
+        says = f"no row came out of the bridge in {took_s:.0f} s"
+        advice = f"if a probe was sent just before, try again in {until_s:.0f} s; else look into "
+        return Finding("bad", subject, says, f"{advice}{patient.data_dir.log}")
+    name = f"step {row.step} of run {row.run_id}"
+    if patient.target is None or patient.target.api_key is None:
+        return Finding("good", subject, f"{name} went the whole way into the local store")
+    if not patient.deliverable:
+        says = f"{name} is stored and waits, since W&B is out of reach"
+        return Finding("note", subject, says, "see above; it is sent as soon as that is right")
+    if row.state == "rejected":
+        return Finding("bad", subject, f"W&B did not take {name}", f"look into {patient.data_dir.log}")
+    if row.state == "waiting":
+        says = f"{name} is stored but was not seen in W&B within {patient.timeout_s:g} s"
+        return Finding("bad", subject, says, read_status(patient.data_dir).bridge_sentence)
+    return Finding("good", subject, f"{name} is in the history of {row.project} ({took_s:.1f} s)")
+
+
+_PROBES: Final[tuple[Callable[[_Patient], Finding], ...]] = (_probe_span, _probe_metric)
 """One for each way through the bridge."""
 
 

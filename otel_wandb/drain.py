@@ -16,7 +16,7 @@ from otel_wandb.journal import Damage, Frame, Segment
 from otel_wandb.marks import Marks
 from otel_wandb.pipeline import Pipeline
 from otel_wandb.store import Store
-from otel_wandb.work import Destinations, Work, write_work
+from otel_wandb.work import Destinations, ResponsePlace, Work, write_work
 
 _log = logging.getLogger("otel_wandb.bridge")
 
@@ -79,8 +79,9 @@ class Drain:
 
     @property
     def open_items(self) -> int:
-        """How much is held in open traces and open intervals."""
-        return self.open_traces + self._pipeline.metrics.open_points
+        """How much is held in open traces and open intervals, and how many scores wait for their call."""
+        metrics, feedback = self._pipeline.metrics, self._pipeline.feedback
+        return self.open_traces + metrics.open_points + metrics.open_spans + feedback.open_records
 
     def locate_run(self, service: str, time_ns: int) -> str:
         """The id of the run whose charts contain what the service measured then."""
@@ -136,7 +137,8 @@ class Drain:
         self._foreign: set[str] = set()
         reader = self._store.reader
         memories = ((recent.trace_id, recent.memory, recent.event_ns) for recent in reader.recent())
-        self._pipeline.restore(reader.digests(), memories, reader.states().items())
+        places = (ResponsePlace(*place) for place in reader.feedback.responses())
+        self._pipeline.restore(reader.digests(), memories, reader.states().items(), places)
         present = {segment.name for segment in self._source.segments()}
         gone = []
         for name, mark in reader.marks().items():
@@ -209,11 +211,12 @@ class Drain:
             with self._store.transaction() as tx:
                 write_work(tx, work, self._destinations)
                 for token in work.flushes:
-                    tx.add_flush(token, tx.last_call_id if self._waits_for_delivery() else 0)
+                    ids = (tx.last_call_id, tx.feedback.last_id()) if self._waits_for_delivery() else (0, 0)
+                    tx.add_flush(token, *ids)
                 for name, counted, assembled in changes:
                     tx.set_mark(name, counted, assembled)
                 tx.set_waiting("spans", assembly.open_spans)
-                tx.set_waiting("log_records", assembly.open_logs)
+                tx.set_waiting("log_records", assembly.open_logs + self._pipeline.feedback.open_records)
                 tx.set_waiting("metric_points", self._pipeline.metrics.open_points)
             self._remove_finished()
         self._tidy()
@@ -246,6 +249,7 @@ class Drain:
         with self._store.transaction() as tx:
             tx.drop_digests(horizon_ns)
             tx.forget_traces(horizon_ns, keep=_RECENT_TRACES)
+            tx.feedback.forget_responses()
 
     def _now_ns(self) -> int:
         return time.monotonic_ns() + self._clock_offset_ns

@@ -13,10 +13,11 @@ from typing import Final
 import msgspec
 
 from otel_wandb.datadir import DataDir
-from otel_wandb.delivery.courier import encode_call
+from otel_wandb.delivery.cargo import encode_call
+from otel_wandb.delivery.feedback import encode_feedback
 from otel_wandb.delivery.wandb_host import HostError, HostSettings, LoggedRow, RunError, RunHost, read_spec
 from otel_wandb.errors import ConfigError
-from otel_wandb.store import Store, StoredCall, StoredRow, StoredRun, StoreReader
+from otel_wandb.store import Store, StoredCall, StoredFeedback, StoredRow, StoredRun, StoreReader
 
 _ROWS_AT_ONCE: Final = 500
 _SYNCED: Final = ".synced"
@@ -45,6 +46,18 @@ def export_rows(data_dir: DataDir, path: Path) -> int:
     def lines(reader: StoreReader) -> Iterator[bytes]:
         for run in reader.runs():
             yield from map(encode_stored_row, reader.rows(run.id))
+
+    return write_lines(data_dir, path, lines)
+
+
+def export_feedback(data_dir: DataDir, path: Path) -> int:
+    """Write all stored feedback in the order of its storing, as Weave gets it; how much there is.
+
+    Raises StoreError, OSError. The file is there as a whole or not at all.
+    """
+
+    def lines(reader: StoreReader) -> Iterator[bytes]:
+        yield from map(encode_stored_feedback, reader.feedback.all())
 
     return write_lines(data_dir, path, lines)
 
@@ -95,6 +108,11 @@ def encode_stored_call(call: StoredCall) -> bytes:
     return encode_call(_project_id(call), call.run, call.step, call.body)
 
 
+def encode_stored_feedback(feedback: StoredFeedback) -> bytes:
+    """The feedback as Weave gets it, but for the digest of the object behind the score; one line of JSON."""
+    return encode_feedback(_project_id(feedback), feedback)
+
+
 def encode_stored_row(row: StoredRow) -> bytes:
     """The row, with its run and step, as one line of JSON."""
     document = {
@@ -107,7 +125,7 @@ def encode_stored_row(row: StoredRow) -> bytes:
     return msgspec.json.encode(document)
 
 
-def _project_id(item: StoredCall | StoredRow) -> str:
+def _project_id(item: StoredCall | StoredFeedback | StoredRow) -> str:
     return f"{item.entity}/{item.project}" if item.entity else item.project
 
 

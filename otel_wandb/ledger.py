@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-SIGNALS: Final = ("spans", "log_records", "metric_points", "calls", "rows")
+SIGNALS: Final = ("spans", "log_records", "metric_points", "calls", "feedback", "rows")
 _OUTCOMES: Final = ("received", "delivered", "sampled_out", "rejected", "dropped")
 _REFUSALS: Final = ("rejected", "dropped")
 _COLUMNS: Final = ("", "received", "delivered", "sampled out", "rejected", "dropped", "waiting", "")

@@ -1,4 +1,4 @@
-"""The second line of the bridge: data points in, rows of W&B runs out. No I/O."""
+"""The second line of the bridge: data points, and what spans spent, in; rows of W&B runs out. No I/O."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from otel_wandb.marks import FrameRef, Marks
 from otel_wandb.metrics.catalogue import TWINS
 from otel_wandb.metrics.charts import Charts
 from otel_wandb.metrics.closed import ClosedInterval
+from otel_wandb.metrics.from_spans import Spend
 from otel_wandb.metrics.intervals import SECOND_NS, Calendar
+from otel_wandb.metrics.pricing import Prices
 from otel_wandb.metrics.runs import RunSeries, describe_run, locate, service_of
 from otel_wandb.metrics.streams import StreamLimits, Streams
 from otel_wandb.records import Attributes, MetricBatch, Resource
@@ -43,11 +45,25 @@ class MetricsLine:
         self._charts = Charts()
         self._settings_of = settings_of
         self._bridge_id = bridge_id
+        self._prices: dict[str, Prices] = {}
 
     @property
     def open_points(self) -> int:
         """How many points wait in open intervals."""
         return self._streams.open_points
+
+    @property
+    def open_spans(self) -> int:
+        """How many spans wait in open intervals, of those that spent something."""
+        return self._streams.open_spans
+
+    def prices(self, config: str) -> Prices:
+        """The prices under the settings that a frame names."""
+        text = self._settings_of(config).prices
+        prices = self._prices.get(text)
+        if prices is None:
+            prices = self._prices[text] = Prices(text)
+        return prices
 
     def restore(self, states: Iterable[tuple[str, bytes]]) -> None:
         """Take up what an earlier bridge had stored."""
@@ -66,6 +82,17 @@ class MetricsLine:
             batch, series=series, config=config, frame=frame, written_ns=written_ns, again=again
         )
         self._collect_dropped()
+
+    def add_spends(self, spends: Iterable[Spend], *, resource: Resource, config: str, newest_ns: int) -> None:
+        """Count what the spans of a process spent, once; no span's time is ahead of `newest_ns` by much."""
+        series = self._series(resource, config)
+        self._streams.add_spends(spends, series=series, config=config, resource=resource, newest_ns=newest_ns)
+
+    def see_spans(
+        self, event_ns: int, *, resource: Resource, config: str, frame: FrameRef, again: bool
+    ) -> None:
+        """Note how far the spans of a process have come, where event time is the only clock."""
+        self._streams.see_spans(event_ns, series=self._series(resource, config), frame=frame, again=again)
 
     def due(self, read_until_ns: int) -> list[ShapedRow]:
         """The rows of the intervals that are closed by now."""
@@ -89,7 +116,7 @@ class MetricsLine:
         self._streams.dropped.clear()
 
     def _shape(self, closed: ClosedInterval) -> ShapedRow:
-        row = self._charts.build_row(closed)
+        row = self._charts.build_row(closed, self.prices(closed.config).price)
         self.counts["metric_points", "delivered", ""] += closed.delivered
         for reason, n in closed.dropped.items():
             self.counts["metric_points", "dropped", reason] += n

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 from otel_wandb.config import Settings
 from otel_wandb.errors import InputError
+from otel_wandb.feedback_line import FeedbackLine
 from otel_wandb.ingest.otlp import Decoded, decode
 from otel_wandb.journal import Damage, Frame, Kind
 from otel_wandb.marks import Marks
@@ -20,14 +21,17 @@ from otel_wandb.metrics_line import MetricsLine, project_of
 from otel_wandb.records import LogBatch, MetricBatch, SpanBatch
 from otel_wandb.redaction import Redactor
 from otel_wandb.traces.assembly import Assembly, AssemblyLimits
+from otel_wandb.traces.bounds import bound_call
 from otel_wandb.traces.calls import Call, shape_trace
 from otel_wandb.traces.finished import FinishedTrace, Placed
-from otel_wandb.work import ShapedCall, Work
+from otel_wandb.work import ResponsePlace, ShapedCall, Work
 
 _log = logging.getLogger("otel_wandb.pipeline")
 
 _HOUR_NS = 3600 * 1_000_000_000
 _DIGEST_BYTES = 16
+_MEDIA_FROM_BYTES = 64 << 10  # no smaller limit can be set
+_MAX_CALL_BYTES = 31 << 20  # the service refuses requests of more than 32 MiB
 _MAX_DIGESTS = 1_000_000
 
 
@@ -70,11 +74,13 @@ class Pipeline:
             replay=replay,
         )
         self.newest_event_ns = 0
+        self._read_event_ns = 0
         self._marks = marks
         self._settings_of = settings_of
         self._replay = replay
         self._digests: dict[bytes, int] = {}
         self._redactor = Redactor()
+        self.feedback = FeedbackLine(assembly=self.assembly, settings_of=settings_of, redactor=self._redactor)
         self._work = Work()
 
     def restore(
@@ -82,10 +88,13 @@ class Pipeline:
         digests: Iterable[tuple[bytes, int]],
         memories: Iterable[tuple[str, bytes, int]],
         states: Iterable[tuple[str, bytes]],
+        places: Iterable[ResponsePlace] = (),
     ) -> None:
         """Take up what an earlier bridge had stored."""
+        states = list(states)
         self._digests.update(digests)
         self.metrics.restore(states)
+        self.feedback.restore(states, places)
         for trace_id, memory, event_ns in memories:
             self.assembly.restore(trace_id, memory, event_ns)
             self.newest_event_ns = max(self.newest_event_ns, event_ns)
@@ -99,7 +108,9 @@ class Pipeline:
         self._marks.advance(frame.segment, frame.end)
         if frame.kind is Kind.FLUSH:
             if not again:
-                self._shape(self.assembly.flush(frame.segment.rsplit("-", 1)[0]))
+                writer_id = frame.segment.rsplit("-", 1)[0]
+                self._shape(self.assembly.flush(writer_id))
+                self.feedback.flush(writer_id)
                 self._work.flushes.append(frame.payload)
             return
         signal = frame.kind.signal
@@ -117,6 +128,10 @@ class Pipeline:
             return
         if not again:
             self._count_decoded(signal, frame.items, decoded)
+        if self._replay and not again:  # frame by frame, so that it does not matter how much is read at once
+            self._shape(self.assembly.due(self.newest_event_ns))
+            self.feedback.due(self.newest_event_ns)
+            self._collect_dropped(again=False)
         self._place(frame, decoded, now_ns, again=again)
         self._collect_dropped(again=again)
 
@@ -135,13 +150,16 @@ class Pipeline:
 
         `read_until_ns` says up to when all that was written has been read.
         """
-        self._shape(self.assembly.due(self.newest_event_ns if self._replay else now_ns))
+        now_ns = self.newest_event_ns if self._replay else now_ns
+        self._shape(self.assembly.due(now_ns))
+        self.feedback.due(now_ns)
         self._collect_dropped(again=False)
         self._work.rows += self.metrics.due(read_until_ns)
 
     def finish(self) -> None:
         """Shape all that is open: the input has ended."""
         self._shape(self.assembly.finish_all())
+        self.feedback.finish_all()
         self._collect_dropped(again=False)
         self._work.rows += self.metrics.finish_all()
 
@@ -149,9 +167,11 @@ class Pipeline:
         """The effects since the last call."""
         work, self._work = self._work, Work()
         work.memories = self.assembly.take_memories()
-        work.states = self.metrics.take_states()
-        work.counts.update(self.metrics.counts)
-        self.metrics.counts.clear()
+        work.states = [*self.metrics.take_states(), *self.feedback.take_states()]
+        work.feedback, work.places = self.feedback.take_ready(), self.feedback.take_places()
+        for line in (self.metrics, self.feedback):
+            work.counts.update(line.counts)
+            line.counts.clear()
         self._forget()
         return work
 
@@ -195,25 +215,40 @@ class Pipeline:
         size = len(frame.payload) // max(1, decoded.items)
         for batch in decoded.batches:
             if isinstance(batch, SpanBatch):
-                self._advance_clock(batch, now_ns)
-                now_ns = self.newest_event_ns if self._replay else now_ns
+                event_ns = self._advance_clock([span.end_ns for span in batch.spans], now_ns)
+                if self._replay:
+                    self.metrics.see_spans(
+                        event_ns, resource=batch.resource, config=frame.config, frame=ref, again=again
+                    )
+                now_ns = self._clock(now_ns, again=again)
                 self.assembly.add_spans(batch, config=frame.config, frame=ref, size=size, now_ns=now_ns)
             elif isinstance(batch, LogBatch):
-                now_ns = self.newest_event_ns if self._replay else now_ns
-                self.assembly.add_logs(batch, frame=ref, now_ns=now_ns, again=again)
+                now_ns = self._clock(now_ns, again=again)
+                rest = self.feedback.take_logs(
+                    batch, config=frame.config, frame=frame.segment, now_ns=now_ns, again=again
+                )
+                self.assembly.add_logs(rest, frame=ref, now_ns=now_ns, again=again)
             else:
+                if self._replay:
+                    self._advance_clock([p.time_ns for m in batch.metrics for p in m.points], now_ns)
                 self.metrics.add(
                     batch, config=frame.config, frame=ref, written_ns=frame.written_ns, again=again
                 )
 
-    def _advance_clock(self, batch: SpanBatch, now_ns: int) -> None:
-        # The median, and live at most an hour ahead: one span with a wrong year must not end all others.
-        ends_ns = sorted(span.end_ns for span in batch.spans)
-        if ends_ns:
-            event_ns = ends_ns[len(ends_ns) // 2]
-            if not self._replay:
-                event_ns = min(event_ns, now_ns + _HOUR_NS)
-            self.newest_event_ns = max(self.newest_event_ns, event_ns)
+    def _advance_clock(self, times_ns: list[int], now_ns: int) -> int:
+        """The time of a batch: the median, and live at most an hour ahead, since one wrong year ends none."""
+        event_ns = sorted(times_ns)[len(times_ns) // 2] if times_ns else 0
+        if not self._replay:
+            event_ns = min(event_ns, now_ns + _HOUR_NS)
+        self.newest_event_ns = max(self.newest_event_ns, event_ns)
+        self._read_event_ns = max(self._read_event_ns, event_ns)
+        return event_ns
+
+    def _clock(self, now_ns: int, *, again: bool) -> int:
+        if not self._replay:
+            return now_ns
+        # What is read again was placed before the newest time that is known from the store.
+        return self._read_event_ns if again else self.newest_event_ns
 
     def _collect_dropped(self, *, again: bool) -> None:
         if not again:
@@ -226,7 +261,13 @@ class Pipeline:
         for trace in traces:
             settings = self._settings_of(trace.spans[0].config)
             try:
-                shaped = shape_trace(trace, project_of=self._project_of, fold_asgi=settings.fold_asgi)
+                shaped = shape_trace(
+                    trace,
+                    project_of=self._project_of,
+                    fold_asgi=settings.fold_asgi,
+                    price_of=self.metrics.prices(trace.spans[0].config).price,
+                    cost_by=tuple(filter(None, settings.cost_by.split(","))),
+                )
             except Exception:  # noqa: BLE001  a mistake of ours costs one trace, not the bridge
                 _log.exception("Trace %s could not be shaped into calls; it is dropped.", trace.trace_id)
                 counts["spans", "dropped", "unshapable"] += len(trace.spans)
@@ -239,11 +280,20 @@ class Pipeline:
             by_id = {placed.span.span_id: placed for placed in trace.spans}
             for call in shaped.calls:
                 self._work.calls.append(self._finish_call(call, by_id[call.id]))
+            for spend in shaped.spends:
+                placed = by_id[spend.span_id]
+                self.metrics.add_spends(
+                    [spend],
+                    resource=placed.resource,
+                    config=placed.config,
+                    newest_ns=self.newest_event_ns,
+                )
+            self.feedback.add_trace(trace, shaped, lambda span_id: self._place_of(by_id[span_id]))  # noqa: B023  used at once
 
     def _finish_call(self, call: Call, placed: Placed) -> ShapedCall:
         entity, project = self._project_of(placed)
         run, step = self.metrics.locate(service_of(placed.resource.attributes), placed.span.end_ns)
-        body = call.encode()
+        body = self._bound(call.encode(), placed.config)
         if self._settings_of(placed.config).redact:
             redacted = self._redactor.redact(body)
             body = redacted.body
@@ -260,6 +310,23 @@ class Pipeline:
             step=step,
             body=body,
         )
+
+    def _bound(self, body: bytes, config: str) -> bytes:
+        if len(body) < _MEDIA_FROM_BYTES:
+            return body
+        try:
+            bounded = bound_call(
+                body, media_bytes=self._settings_of(config).max_media_bytes, call_bytes=_MAX_CALL_BYTES
+            )
+        except Exception:  # noqa: BLE001  a mistake of ours costs the limit, not the call
+            _log.exception("A call of %d bytes could not be bounded.", len(body))
+            return body
+        for kind, n in bounded.left_out.items():
+            self._work.counts["calls", "left_out", kind] += n
+        return bounded.body
+
+    def _place_of(self, placed: Placed) -> tuple[str, str, str]:
+        return (placed.config, *self._project_of(placed))
 
     def _project_of(self, placed: Placed) -> tuple[str, str]:
         return project_of(placed.resource.attributes, self._settings_of(placed.config))

@@ -1,4 +1,7 @@
-"""A span of our own, sent the way that a service's spans go: exporter, journal, bridge, store, Weave."""
+"""A span and a metric of our own, sent the way that those of a service go: from exporter to W&B.
+
+They are of a service of their own, so that they are in no chart of another.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,35 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from opentelemetry.sdk.metrics.export import (
+    Gauge,
+    Metric,
+    MetricsData,
+    NumberDataPoint,
+    ResourceMetrics,
+    ScopeMetrics,
+)
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import format_span_id, format_trace_id
 
 from otel_wandb.datadir import DataDir
 from otel_wandb.errors import StoreError
 from otel_wandb.ingest.sdk import WeaveSpanExporter
-from otel_wandb.store import Store
+from otel_wandb.ingest.sdk_metrics import WandbMetricExporter
+from otel_wandb.settings import Settings
+from otel_wandb.store import Store, StoredRow
+from otel_wandb.store.rows import decode_values
 
 SERVICE = "otel-wandb-doctor"
+KEY = "metrics/otel_wandb_doctor_sent_at"
+_INSTRUMENT = "otel_wandb.doctor.sent_at"
+_SCOPE = "otel_wandb.doctor"
 _SLICE_MS = 1000
+_MARGIN_S = 2.0
 
 
 class SentSpan(NamedTuple):
@@ -50,9 +69,7 @@ def send_span(
     resource = Resource({"service.name": SERVICE})
     provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    span = provider.get_tracer("otel_wandb.doctor").start_span(
-        "otel-wandb doctor", attributes={"otel_wandb.probe": True}
-    )
+    span = provider.get_tracer(_SCOPE).start_span("otel-wandb doctor", attributes={"otel_wandb.probe": True})
     span.end()
     context = span.get_span_context()
     sent = SentSpan(format_trace_id(context.trace_id), format_span_id(context.span_id), False, 0.0)
@@ -76,3 +93,56 @@ def find_in_store(data_dir: DataDir, sent: SentSpan) -> bool:
         return any(call.span_id == sent.span_id for call in reader.calls([sent.trace_id]))
     finally:
         reader.close()
+
+
+def send_metric(
+    arguments: Mapping[str, object],
+    file: Path | None,
+    data_dir: DataDir,
+    *,
+    settings: Settings,
+    timeout_s: float,
+    deliverable: bool,
+) -> tuple[StoredRow | None, float]:
+    """Send one point with these settings, and wait until its row is in W&B or, where it cannot be, stored.
+
+    The row if there is one, and the seconds that it took. The point is of an interval that is over, so that
+    its row is made at once; of two probes in one interval the second has to wait for the end of the next.
+    Raises ConfigError.
+    """
+    begin_s = time.monotonic()
+    exporter = WandbMetricExporter(config_file=file, **{**arguments, "drain_timeout_s": 1})
+    sent_at_s = time.time()
+    exporter.export(_gauge(sent_at_s, sent_at_s - settings.interval_s - settings.lateness_s - _MARGIN_S))
+    row = None
+    while time.monotonic() - begin_s < timeout_s:
+        settled = exporter.force_flush(_SLICE_MS)
+        row = find_row(data_dir, sent_at_s)
+        if row is not None and (row.state != "waiting" or not deliverable):
+            break
+        if settled:
+            time.sleep(_SLICE_MS / 1000)  # what was acknowledged is done, but for intervals that are open
+    took_s = time.monotonic() - begin_s
+    exporter.shutdown()
+    return row, took_s
+
+
+def find_row(data_dir: DataDir, sent_at_s: float) -> StoredRow | None:
+    """The row that the bridge has made of the probe."""
+    try:
+        reader = Store.open_for_reading(data_dir.store)
+    except StoreError:
+        return None
+    try:
+        runs = [run for run in reader.runs() if run.run_id.startswith(SERVICE)]
+        rows = (row for run in runs for row in reader.rows(run.id))
+        return next((row for row in rows if decode_values(row.values).get(KEY) == sent_at_s), None)
+    finally:
+        reader.close()
+
+
+def _gauge(value: float, time_s: float) -> MetricsData:
+    point = NumberDataPoint({}, 0, int(time_s * 1e9), value)
+    metric = Metric(_INSTRUMENT, "When the probe was sent.", "s", Gauge([point]))
+    scope = ScopeMetrics(InstrumentationScope(_SCOPE), [metric], "")
+    return MetricsData([ResourceMetrics(Resource({"service.name": SERVICE}), [scope], "")])

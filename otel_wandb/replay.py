@@ -12,11 +12,12 @@ from otel_wandb.bridge import Bridge, open_bridge
 from otel_wandb.config import Settings
 from otel_wandb.datadir import DataDir
 from otel_wandb.errors import InputError, JournalFull
-from otel_wandb.export import encode_stored_call, encode_stored_row, write_lines
+from otel_wandb.export import encode_stored_call, encode_stored_feedback, encode_stored_row, write_lines
 from otel_wandb.fronts import FrontCounters
 from otel_wandb.ingest.files import Request, Unreadable, read_requests
 from otel_wandb.ingest.otlp import decode
 from otel_wandb.journal import Codec, JournalWriter
+from otel_wandb.metrics.intervals import DAY_NS
 from otel_wandb.metrics.runs import service_of
 from otel_wandb.records import LogBatch, SpanBatch
 from otel_wandb.store import StoreReader
@@ -38,11 +39,12 @@ class Replay:
 @dataclass(frozen=True, slots=True, order=True)
 class _Item:
     event_ns: int
-    file: int
+    tie: bytes
+    """What comes first at one time: the same, in whatever order the files were given."""
     content: Request | Unreadable = field(compare=False)
     trace_ids: frozenset[str] = field(default=frozenset(), compare=False)
     moments: frozenset[tuple[str, int]] = field(default=frozenset(), compare=False)
-    """(service, time) of its data points."""
+    """(service, time) of its data points, and of the days of its spans."""
 
 
 def replay_files(
@@ -66,7 +68,7 @@ def replay_files(
         journal = JournalWriter(data_dir.journal, writer_id=writer_id, fsync=settings.fsync)
         counters = FrontCounters(data_dir.fronts, writer_id=writer_id)
         try:
-            for item in _merge([_read(index, path) for index, path in enumerate(paths)]):
+            for item in _merge([_read(path) for path in paths]):
                 _feed(item, journal, counters, bridge, settings.digest, outcome)
         finally:
             journal.close()
@@ -80,13 +82,13 @@ def replay_files(
         bridge.close()
 
 
-def _read(index: int, path: Path) -> Iterator[_Item]:
+def _read(path: Path) -> Iterator[_Item]:
     newest_ns = 0  # a file keeps its own order, also where its times go back
     for content in read_requests(path):
         if isinstance(content, Unreadable):
-            yield _Item(newest_ns, index, content)
+            yield _Item(newest_ns, content.place.encode(), content)
             continue
-        item = _look_at(index, content)
+        item = _look_at(content)
         newest_ns = max(newest_ns, item.event_ns)
         yield replace(item, event_ns=newest_ns)
 
@@ -96,11 +98,11 @@ def _merge(files: Sequence[Iterable[_Item]]) -> Iterator[_Item]:
     return heapq.merge(*files)
 
 
-def _look_at(index: int, request: Request) -> _Item:
+def _look_at(request: Request) -> _Item:
     try:
         batches = decode(request.kind, Codec.PLAIN, request.payload).batches
     except InputError:
-        return _Item(0, index, request)  # the bridge rejects and counts it
+        return _Item(0, request.payload, request)  # the bridge rejects and counts it
     times_ns = [0]
     trace_ids: set[str] = set()
     moments: set[tuple[str, int]] = set()
@@ -108,14 +110,18 @@ def _look_at(index: int, request: Request) -> _Item:
         if isinstance(batch, SpanBatch):
             times_ns += [span.end_ns for span in batch.spans]
             trace_ids.update(span.trace_id for span in batch.spans)
+            service = service_of(batch.resource.attributes)
+            days = {(span.end_ns - 1) // DAY_NS for span in batch.spans}
+            moments.update((service, day * DAY_NS + 1) for day in days)
         elif isinstance(batch, LogBatch):
+            trace_ids.update(record.trace_id for record in batch.records if record.trace_id)
             times_ns += [record.time_ns or record.observed_ns for record in batch.records]
         else:
             points_ns = [point.time_ns for metric in batch.metrics for point in metric.points]
             times_ns += points_ns
             moments.update((service_of(batch.resource.attributes), time_ns) for time_ns in points_ns)
     median_ns = sorted(times_ns)[len(times_ns) // 2]
-    return _Item(median_ns, index, request, frozenset(trace_ids), frozenset(moments))
+    return _Item(median_ns, request.payload, request, frozenset(trace_ids), frozenset(moments))
 
 
 def _feed(
@@ -152,6 +158,17 @@ def write_rows(path: Path, data_dir: DataDir, run_ids: set[str]) -> None:
         rows = [row for run in reader.runs() if run.run_id in run_ids for row in reader.rows(run.id)]
         rows.sort(key=lambda row: (row.entity, row.project, row.run_id, row.step))
         yield from map(encode_stored_row, rows)
+
+    write_lines(data_dir, path, lines)
+
+
+def write_feedback(path: Path, data_dir: DataDir, trace_ids: set[str]) -> None:
+    """Write the stored feedback on calls of these traces, one JSON object a line, by trace, call and id."""
+
+    def lines(reader: StoreReader) -> Iterator[bytes]:
+        found = [one for one in reader.feedback.all() if one.trace_id in trace_ids]
+        found.sort(key=lambda one: (one.trace_id, one.span_id, one.uid))
+        yield from map(encode_stored_feedback, found)
 
     write_lines(data_dir, path, lines)
 

@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from otel_wandb.errors import ConfigError
+from otel_wandb.price_list import read_price_list, write_price_list
 
 Value: TypeAlias = str | int | float | bool
-Kind: TypeAlias = Literal["text", "path", "url", "choice", "flag", "whole", "number"]
+Kind: TypeAlias = Literal["text", "path", "url", "choice", "flag", "whole", "number", "words", "prices"]
 
 VARIABLE_PREFIX: Final = "OTEL_WANDB_"
 _FLAGS: Final = {
@@ -26,7 +27,8 @@ class About(msgspec.Struct, frozen=True):
 
     section: str
     doc: str
-    form: Literal["text", "path", "url"] = "text"
+    form: Literal["text", "path", "url", "words", "prices"] = "text"
+    """`words` are kept with commas between them, `prices` as JSON; a file may have a list or a mapping."""
     variable: str = ""
     """Our own environment variable, where it is not the prefix and the name."""
     standard: tuple[str, ...] = ()
@@ -84,6 +86,10 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
             return self._demand(flag, value, origin, "true or false")
         if self.kind in ("whole", "number"):
             return self._read_number(value if text is None else text, origin)
+        if self.kind == "prices":
+            return self._read_prices(value, origin)
+        if self.kind == "words":
+            return self._read_words(value, origin)
         if text is None:
             raise self._error(value, origin, "it must be text; put it in quotes")
         if self.kind == "choice":
@@ -114,6 +120,21 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
             wanted = f"which is {word} its limit of {_plain(limit)} {self.unit}".rstrip()
             raise ConfigError(f"{self.name} is {value}, {wanted}{_from(origin)}")
         return int(exact) if whole else number
+
+    def _read_words(self, value: object, origin: str) -> str:
+        words = value.split(",") if isinstance(value, str) else value
+        if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
+            raise self._error(value, origin, "it must be words with commas between them, or a list of them")
+        return ",".join(dict.fromkeys(word.strip() for word in words if word.strip()))
+
+    def _read_prices(self, value: object, origin: str) -> str:
+        try:
+            return write_price_list(read_price_list(value))
+        except ValueError as error:
+            wanted = (
+                "it must be a mapping such as `my-model: {input: 0.5, output: 1.5}`, USD a million tokens"
+            )
+            raise ConfigError(f"{self.name} cannot be read{_from(origin)}: {error}; {wanted}") from None
 
     def _read_url(self, text: str, origin: str) -> str:
         if "@" in text:  # first, so that no message repeats a password

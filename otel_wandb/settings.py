@@ -191,18 +191,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     max_open_traces: Annotated[
         int,
         About(
-            _TRACES,
-            "How many traces may be open; beyond that the oldest is finished as it is.",
-            at_least=1,
+            _TRACES, "How many traces may be open; beyond that the oldest is finished as it is.", at_least=1
         ),
     ] = 50_000
     max_trace_spans: Annotated[
         int,
-        About(
-            _TRACES,
-            "How many spans a trace may hold before it is given out in parts.",
-            at_least=1,
-        ),
+        About(_TRACES, "How many spans a trace may hold before it is given out in parts.", at_least=1),
     ] = 10_000
     max_open_bytes: Annotated[
         int,
@@ -213,19 +207,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         ),
     ] = 256 * _MIB
     fold_asgi: Annotated[
-        bool,
+        bool, About(_TRACES, "Leave out the `http send` and `http receive` spans of ASGI servers.")
+    ] = True
+    redact: Annotated[bool, About(_TRACES, "Replace what looks like a secret before anything is stored.")] = (
+        True
+    )
+
+    max_media_bytes: Annotated[
+        int,
         About(
             _TRACES,
-            "Leave out the `http send` and `http receive` spans of ASGI servers.",
+            "How large an image, sound or file in a call may be; larger ones become a note with a hash.",
+            at_least=64 * _KIB,
+            at_most=20 * _MIB,
         ),
-    ] = True
-    redact: Annotated[
-        bool,
-        About(
-            _TRACES,
-            "Replace what looks like a secret before anything is stored.",
-        ),
-    ] = True
+    ] = 10 * _MIB
 
     interval_s: Annotated[
         float,
@@ -238,10 +234,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     ] = 60.0
     rotate: Annotated[
         Literal["day", "week"],
-        About(
-            _CHARTS,
-            "How long a W&B run lasts: a UTC day, or a week that begins on Monday.",
-        ),
+        About(_CHARTS, "How long a W&B run lasts: a UTC day, or a week that begins on Monday."),
     ] = "day"
     lateness_s: Annotated[
         float,
@@ -252,6 +245,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             at_most=3600,
         ),
     ] = 15.0
+    prices: Annotated[
+        str,
+        About(
+            _CHARTS,
+            "What models cost, in USD for a million tokens: by model, or a pattern with `*`, a mapping of "
+            "`input`, `output`, `cache_read`, `cache_write`, and `provider` where only that one is meant. "
+            "They go before the prices that come with the package. In the environment: JSON.",
+            form="prices",
+        ),
+    ] = ""
+    cost_by: Annotated[
+        str,
+        About(
+            _CHARTS,
+            "Attributes by whose values the cost is charted, such as `user.id`, with commas between them: "
+            "of the span, of those above it, or of its resource. The values become names of charts.",
+            form="words",
+        ),
+    ] = "http.route"
 
     request_timeout_s: Annotated[
         float,
@@ -326,10 +338,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     ] = "process"
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
-        About(
-            _PROCESS,
-            "What the bridge writes to `bridge.log`.",
-        ),
+        About(_PROCESS, "What the bridge writes to `bridge.log`."),
     ] = "info"
 
     def to_json(self) -> bytes:

@@ -30,6 +30,7 @@ class Status:
     journal_bytes: int
     minutes_left: float | None
     dead_letters: int
+    dead_feedback: int
     bridge_runs: bool
     bridge: BridgeInfo | None
     silent_s: float | None
@@ -59,6 +60,7 @@ class Status:
             "journal_bytes": self.journal_bytes,
             "disk_minutes_left": self.minutes_left,
             "dead_letters": self.dead_letters,
+            "dead_feedback": self.dead_feedback,
             "fronts": self.fronts,
             "bridge": {
                 "running": self.bridge_runs,
@@ -83,6 +85,8 @@ class Status:
         ]
         if self.dead_letters:
             lines.append(f"dead letters {self.dead_letters} calls that W&B refused for good")
+        if self.dead_feedback:
+            lines.append(f"dead letters {self.dead_feedback} scores that W&B refused for good")
         return "\n".join(lines)
 
 
@@ -92,7 +96,7 @@ def read_status(data_dir: DataDir, settings: Settings | None = None) -> Status:
         return _nothing(data_dir)
     why_not = data_dir.writable()
     fronts = read_fronts(data_dir.fronts)
-    ledger, dead_letters = _read_ledger(data_dir, fronts)
+    ledger, dead_letters, dead_feedback = _read_ledger(data_dir, fronts)
     info = data_dir.read_bridge_info()
     runs = data_dir.locked()
     journal_bytes = measure_journal(data_dir.journal)
@@ -104,6 +108,7 @@ def read_status(data_dir: DataDir, settings: Settings | None = None) -> Status:
         journal_bytes=journal_bytes,
         minutes_left=_minutes_left(data_dir, settings or Settings(), journal_bytes, info),
         dead_letters=dead_letters,
+        dead_feedback=dead_feedback,
         bridge_runs=runs,
         bridge=info,
         silent_s=max(0.0, time.time() - info.heartbeat_s) if info and runs else None,
@@ -120,6 +125,7 @@ def _nothing(data_dir: DataDir) -> Status:
         journal_bytes=0,
         minutes_left=None,
         dead_letters=0,
+        dead_feedback=0,
         bridge_runs=False,
         bridge=None,
         silent_s=None,
@@ -127,18 +133,19 @@ def _nothing(data_dir: DataDir) -> Status:
     )
 
 
-def _read_ledger(data_dir: DataDir, fronts: Sequence[FrontReport]) -> tuple[Ledger, int]:
-    """The balance and the number of dead letters, as of one moment of the store.
+def _read_ledger(data_dir: DataDir, fronts: Sequence[FrontReport]) -> tuple[Ledger, int, int]:
+    """The balance and the number of dead letters, of calls and of feedback, as of one moment of the store.
 
     What the journal holds beyond that moment counts as received and waiting, so it is read afterwards.
     """
     snapshot = Snapshot(marks={}, counts={}, waiting={}, outbox=0, folded_fronts=frozenset())
-    dead_letters = 0
+    dead_letters = dead_feedback = 0
     if data_dir.store.exists():
         reader = Store.open_for_reading(data_dir.store)
         try:
             snapshot = reader.snapshot()
             dead_letters = sum(1 for _ in reader.dead_letters())
+            dead_feedback = sum(1 for _ in reader.feedback.dead_letters())
         finally:
             reader.close()
     refused: Counter[tuple[str, str, str]] = Counter()
@@ -153,7 +160,7 @@ def _read_ledger(data_dir: DataDir, fronts: Sequence[FrontReport]) -> tuple[Ledg
         outbox=snapshot.outbox,
         fronts=refused,
     )
-    return ledger, dead_letters
+    return ledger, dead_letters, dead_feedback
 
 
 def _minutes_left(

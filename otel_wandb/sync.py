@@ -31,12 +31,12 @@ class Synced:
     @property
     def complete(self) -> bool:
         """Whether nothing waits any more."""
-        return not self.calls.waiting and not self.rows.waiting
+        return not self.calls.left and not self.rows.left
 
     @property
     def problem(self) -> str:
         """Why something is left, and what to do about it; empty where nothing is."""
-        problems = [part.problem for part in (self.calls, self.rows) if part.waiting]
+        problems = [part.problem for part in (self.calls, self.rows) if part.left]
         return "; ".join(dict.fromkeys(filter(None, problems)))
 
 

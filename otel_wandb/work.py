@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from otel_wandb.store import NewCall, NewRow, NewRun, Transaction
+from otel_wandb.store import NewCall, NewFeedback, NewRow, NewRun, Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,34 @@ class ShapedRow:
     values: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class ShapedFeedback:
+    """A score ready for the store: the call that it is about, and what is said, as it is stored."""
+
+    config: str
+    entity: str
+    project: str
+    uid: str
+    trace_id: str
+    span_id: str
+    scored_by: str
+    """The span that judged, where it is another one."""
+    body: bytes
+    sure: bool
+    """Whether the project is that of the call, and not only of the one that judged."""
+
+
+class ResponsePlace(NamedTuple):
+    """The call that a response belongs to; of the response's id there is a hash."""
+
+    response: int
+    trace_id: str
+    span_id: str
+    config: str
+    entity: str
+    project: str
+
+
 @dataclass(slots=True)
 class Work:
     """The effects of some frames, to be written in one transaction."""
@@ -47,6 +76,8 @@ class Work:
     memories: list[tuple[str, bytes, int]] = field(default_factory=list)
     calls: list[ShapedCall] = field(default_factory=list)
     rows: list[ShapedRow] = field(default_factory=list)
+    feedback: list[ShapedFeedback] = field(default_factory=list)
+    places: list[ResponsePlace] = field(default_factory=list)
     states: list[tuple[str, bytes]] = field(default_factory=list)
     flushes: list[bytes] = field(default_factory=list)
     warnings: Counter[str] = field(default_factory=Counter)
@@ -58,6 +89,8 @@ class Work:
             or self.memories
             or self.calls
             or self.rows
+            or self.feedback
+            or self.places
             or self.states
             or self.flushes
         )
@@ -69,7 +102,7 @@ class Destinations:
     def __init__(self) -> None:
         self._ids: dict[tuple[str, str, str], int] = {}
 
-    def number(self, tx: Transaction, item: ShapedCall | ShapedRow) -> int:
+    def number(self, tx: Transaction, item: ShapedCall | ShapedRow | ShapedFeedback | ResponsePlace) -> int:
         """The number of the item's project; a new one is made in the transaction."""
         key = (item.config, item.entity, item.project)
         if key not in self._ids:
@@ -99,5 +132,18 @@ def write_work(tx: Transaction, work: Work, destinations: Destinations) -> None:
     for row in work.rows:
         run = tx.add_run(NewRun(destinations.number(tx, row), row.server, row.run_id, row.spec))
         tx.add_row(NewRow(run, row.step, row.timestamp_s, row.values))
+    tx.feedback.add_responses(
+        [
+            (place.response, place.trace_id, place.span_id, destinations.number(tx, place))
+            for place in work.places
+        ]
+    )
+    for item in work.feedback:
+        destination = destinations.number(tx, item)
+        if not item.sure:
+            destination = tx.find_destination(item.trace_id, item.span_id) or destination
+        tx.add_feedback(
+            NewFeedback(destination, item.uid, item.trace_id, item.span_id, item.scored_by, item.body)
+        )
     for name, state in work.states:
         tx.put_state(name, state or None)

@@ -202,6 +202,10 @@ class TestRows:
             "tokens/openai_o3_input": 0,
             "tokens/openai_o3_output": 5,
             "tokens/openai_o3_reasoning": 4,
+            "cost/unpriced_tokens_percent": 100,
+            "cost/daily_requests": 0,
+            "cost/daily_input_tokens": 120,
+            "cost/daily_output_tokens": 20,
             "bridge/late_points": 0,
         }
         assert found["latency/chat_gpt_4o_count"] == found["latency/count"] == 3

@@ -345,6 +345,10 @@ def _values_of(setting: Setting) -> st.SearchStrategy[object]:
             return st.sampled_from(["", "http://127.0.0.1:8080", "https://wandb.corp/x"])
         case "path":
             return st.sampled_from(["", "/data/x", "/key"])
+        case "prices":
+            return st.sampled_from(["", '{"acme-*": {"input": 0.5, "output": 2, "provider": "vllm"}}'])
+        case "words":
+            return st.sampled_from(["none", "user.id", "user.id, tenant.id"])
         case _:
             return name.map(lambda text: "".join(c for c in text if c not in '/\\#?%:"') or "x")
 

@@ -7,7 +7,14 @@ from collections import Counter
 
 import msgspec
 
-from otel_wandb.demo_check import ModelAnswer, Record, count_calls, find_faults, find_row_faults
+from otel_wandb.demo_check import (
+    ModelAnswer,
+    Record,
+    count_calls,
+    find_cost_faults,
+    find_faults,
+    find_row_faults,
+)
 from otel_wandb.demo_load import Outcome, Planned, plan_requests
 from otel_wandb.demo_views import CallView, Usage, read_call
 
@@ -122,3 +129,12 @@ def test_the_plan_is_the_same_for_a_seed_and_has_something_of_everything() -> No
         "o4-mini",
     }
     assert all("model" not in (planned.body or {}) for planned in plan_requests(50, seed=7, models=()))
+
+
+def test_the_charts_cost_what_the_calls_do() -> None:
+    calls = [_call("chat", summary={"cost": {"total_usd": usd}}) for usd in (0.1, 0.2)] + [_call("http")]
+    assert find_cost_faults([{"cost/total_usd": 0.3}, {}], calls) == []
+    assert find_cost_faults([{"tokens/input": 5}], []) == []
+    assert find_cost_faults([{"cost/total_usd": 0.1}], calls) == [
+        "cost/total_usd of the charts adds up to 0.1, not to 0.3 as the calls do"
+    ]

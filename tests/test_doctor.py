@@ -9,6 +9,9 @@ import pytest
 
 from otel_wandb.datadir import DataDir
 from otel_wandb.doctor import Finding, examine
+from otel_wandb.probe import KEY
+from tests.peers.fixtures_wandb import OneKeyPeer
+from tests.peers.wandb import WandbPeer
 from tests.peers.weave import WeavePeer
 from tests.services.launched import end_bridge
 
@@ -19,6 +22,23 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # real servers with r
 def no_bridge_is_left(tmp_path: Path) -> Iterator[None]:
     yield
     end_bridge(DataDir(tmp_path / "data"))
+
+
+@pytest.fixture
+def weave(monkeypatch: pytest.MonkeyPatch) -> Iterator[OneKeyPeer]:
+    """Weave, with the key that W&B takes."""
+    with OneKeyPeer() as peer:
+        for name, value in peer.environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("OTEL_WANDB_PROJECT", "team/rag")
+        yield peer
+
+
+@pytest.fixture
+def wandb(weave: OneKeyPeer, wandb_peer: WandbPeer, monkeypatch: pytest.MonkeyPatch) -> WandbPeer:
+    """W&B itself, beside its Weave."""
+    monkeypatch.setenv("WANDB_BASE_URL", wandb_peer.url)
+    return wandb_peer
 
 
 def bad(findings: list[Finding]) -> dict[str, str]:
@@ -33,23 +53,29 @@ def said(findings: list[Finding], subject: str) -> str:
     return finding.says
 
 
-def test_online_a_probe_is_read_back_from_weave(online: WeavePeer) -> None:
+def test_online_a_probe_is_read_back_from_weave_and_from_a_run(weave: OneKeyPeer, wandb: WandbPeer) -> None:
     findings = examine(timeout_s=60)
     assert bad(findings) == {}
-    (call,) = online.accepted()
+    (call,) = weave.accepted()
     assert call.project == "team/rag"
     assert said(findings, "probe span").startswith(f"{call.id} of trace ")
     assert "was read back from team/rag" in said(findings, "probe span")
     assert said(findings, "key") == "found in WANDB_API_KEY"
+    (run_id,) = wandb.runs()
+    (row,) = wandb.history(run_id)
+    assert row[KEY] == pytest.approx(row["_timestamp"], abs=600)
+    assert said(findings, "probe metric").startswith(
+        f"step {row['_step']} of run {run_id} is in the history of rag"
+    )
     shown = "\n".join(finding.render() for finding in findings)
-    assert online.api_key not in shown
+    assert weave.api_key not in shown
     assert "project = rag (from OTEL_WANDB_PROJECT)" in shown
 
 
 def test_the_entity_is_the_one_of_the_key_where_none_is_named(online: WeavePeer) -> None:
     online.configure_projects()
-    findings = examine({"project": "rag"}, timeout_s=60)
-    assert bad(findings) == {}
+    findings = examine({"project": "rag"}, timeout_s=20)
+    assert bad(findings).keys() == {"probe metric"}  # this server has no runs
     assert (
         said(findings, "project")
         == f"{online.default_entity}/rag does not exist yet; the first span makes it"
@@ -60,7 +86,14 @@ def test_the_entity_is_the_one_of_the_key_where_none_is_named(online: WeavePeer)
 def test_offline_it_ends_in_the_local_store(tmp_path: Path) -> None:
     findings = examine({"mode": "offline"}, timeout_s=60)
     assert bad(findings) == {}
-    assert said(findings, "probe span").endswith("went the whole way into the local store")
+    for probe in ("probe span", "probe metric"):
+        assert said(findings, probe).endswith("went the whole way into the local store")
+
+
+def test_a_second_probe_in_the_same_interval_says_when_to_try_again() -> None:
+    given = {"mode": "offline", "interval_s": 1200.0}
+    assert bad(examine(given, timeout_s=60)) == {}
+    assert "try again in 1215 s" in bad(examine(given, timeout_s=3))["probe metric"]
 
 
 def test_a_missing_key_is_bad_only_where_one_is_wanted(
@@ -75,7 +108,8 @@ def test_a_wrong_key_is_named_and_never_shown(online: WeavePeer, monkeypatch: py
     monkeypatch.setenv("WANDB_API_KEY", "a-wrong-key")
     findings = examine(timeout_s=60)
     assert "refuses the key (401) -> look up the key" in bad(findings)["W&B"]
-    assert "is stored and waits" in said(findings, "probe span")
+    for probe in ("probe span", "probe metric"):
+        assert "is stored and waits" in said(findings, probe)
     assert "a-wrong-key" not in "\n".join(finding.render() for finding in findings)
 
 

@@ -145,6 +145,7 @@ spans               148         60           10         3       10       65
 log_records           2          0            0         0        0        2
 metric_points         0          0            0         0        0        0
 calls                60         55            0         0        0        5
+feedback              0          0            0         0        0        0
 rows                  0          0            0         0        0        0
 spans rejected: 2 invalid_span_id
 spans rejected: 1 malformed
@@ -162,5 +163,6 @@ spans            12,345          0            0         0        0        5  doe
 log_records           0          0            0         0        0        0
 metric_points         0          0            0         0        0        0
 calls                 0          0            0         0        0        1  does not balance: -1
+feedback              0          0            0         0        0        0
 rows                  0          0            0         0        0        0\
 """)

@@ -755,9 +755,11 @@ def test_an_error_with_its_exception() -> None:
     assert call["exception"] == '{"type":"openai.RateLimitError","message":"Rate limit reached"}'
 
 
-def test_costs_and_what_is_unknown_stay_as_they_came() -> None:
-    more: Attributes = {"llm.cost.total": 0.5, "graph.node.id": "n", "llm.something.new": [1]}
-    assert read_facts(llm(more))["rest"] == more
+def test_what_is_unknown_stays_as_it_came_and_the_cost_is_known() -> None:
+    more: Attributes = {"graph.node.id": "n", "llm.something.new": [1]}
+    facts = read_facts(llm(more | {"llm.cost.total": 0.5}))
+    assert facts["rest"] == more
+    assert facts["provider_cost_usd"] == 0.5
 
 
 @pytest.mark.parametrize(

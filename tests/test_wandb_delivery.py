@@ -56,8 +56,14 @@ def wait_until_delivered(house: RowHouse) -> None:
 
 def wandb_processes() -> list[psutil.Process]:
     """The processes of wandb that this one has started."""
-    found = psutil.Process().children(recursive=True)
-    return [p for p in found if "wandb_child" in " ".join(p.cmdline()) or "wandb-core" in p.name()]
+    return [p for p in psutil.Process().children(recursive=True) if is_wandb(p)]
+
+
+def is_wandb(process: psutil.Process) -> bool:
+    try:
+        return "wandb_child" in " ".join(process.cmdline()) or "wandb-core" in process.name()
+    except psutil.NoSuchProcess:  # it has just ended
+        return False
 
 
 def test_a_run_arrives_as_it_was_described(house: RowHouse) -> None:

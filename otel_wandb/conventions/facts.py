@@ -55,6 +55,7 @@ GROUPS: Final[dict[str, tuple[str, ...]]] = {
     "metadata": (),
     "inputs": (),
     "outputs": (),
+    "scores": (),
 }
 """The grouped fields with their members; an empty tuple allows any member."""
 
@@ -94,6 +95,8 @@ class Facts(msgspec.Struct, gc=False):
     usage: dict[str, int] | None = None
     usage_sum: dict[str, int] | None = None
     """Tokens that the producer itself calls the sum of other spans: never counted."""
+    provider_cost_usd: float | None = None
+    """What the producer says that it cost."""
 
     texts: list[object] | None = None
     """What was embedded."""
@@ -127,6 +130,9 @@ class Facts(msgspec.Struct, gc=False):
 
     error_type: str | None = None
     fault: Fault | None = None
+
+    scores: Json | None = None
+    """Lists of `conventions.scores.Score`, by where they stood."""
 
     rest: Json | None = None
     """Attributes that nobody understood, as they came."""

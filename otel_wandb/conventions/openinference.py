@@ -8,7 +8,7 @@ repeat it.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
 from otel_wandb.conventions.decoding import count, mapping, parse, strings, structure, text
@@ -23,6 +23,7 @@ from otel_wandb.conventions.indexed_messages import (
     read_prompts,
 )
 from otel_wandb.conventions.openinference_bodies import settle
+from otel_wandb.conventions.scores import Scope, read_annotations
 from otel_wandb.conventions.table import Dialect, row, words
 from otel_wandb.conventions.tools import read_tools
 
@@ -136,6 +137,16 @@ def _tokens(part: str) -> str:
     return f"llm.token_count.{part}"
 
 
+_FEEDBACK: Final[tuple[tuple[str, Scope], ...]] = (
+    ("annotations", "span"),
+    ("evaluations", "span"),
+    ("trace.annotations", "trace"),
+    ("trace.evaluations", "trace"),
+    ("session.annotations", "session"),
+    ("session.evaluations", "session"),
+)
+"""https://github.com/Arize-ai/openinference/blob/main/spec/annotations.md"""
+
 _MODEL_NAMES: Final = ("llm.model_name", "embedding.model_name", "reranker.model_name")
 
 _ROWS: Final = (
@@ -182,6 +193,10 @@ _ROWS: Final = (
     row("tags", "tag.tags", decode=strings),
     row("metadata", "metadata", decode=mapping),
     row("metadata.mime_type", "input.mime_type", "output.mime_type", decode=_nothing),
+    *(
+        row(f"scores.{prefix}", f"{prefix}.#", decode=partial(read_annotations, scope))
+        for prefix, scope in _FEEDBACK
+    ),
 )
 
 
@@ -200,6 +215,7 @@ DIALECT: Final = Dialect(
         "retrieval.documents.",
         "reranker.",
         "tag.tags",
+        *(f"{prefix}.0.{prefix.rsplit('.', 1)[-1][:-1]}." for prefix, _ in _FEEDBACK),
     ),
     settle=settle,
 )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Iterable
 from typing import Final, TypeAlias
 
 from otel_wandb.conventions.decoding import encode_text
 from otel_wandb.conventions.facts import Json
+from otel_wandb.conventions.media import MEDIA_NAMES, MEDIA_TYPES, read_media
 
 
 def split_message(chats: list[Json], role: str, parts: object) -> None:
@@ -170,48 +170,20 @@ def _lone_text(part: object) -> str | None:
     return part if isinstance(part, str) else None
 
 
-def _modality(part: Json) -> object:
-    return part.get("modality") or str(part.get("mime_type") or "").split("/", 1)[0]
-
-
-def _media(draft: _Draft, modality: object, where: str, url: str, extras: Json) -> bool:
-    media: Json
+def _media(draft: _Draft, part: Json) -> bool:
+    medium = read_media(part)
+    if medium is None:
+        return False
+    modality, where, url, rest = medium
+    told: Json
     if modality == "image" and where != "file_id":
-        media = {"type": "image_url", "image_url": {"url": url}}
+        told = {"type": "image_url", "image_url": {"url": url}}
     elif modality == "audio" and where == "file_data":
-        media = {"type": "input_audio", "input_audio": {"data": url}}
+        told = {"type": "input_audio", "input_audio": {"data": url}}
     else:
-        media = {"type": "file", "file": {where: url}}
-    draft.content.append(media | extras)
+        told = {"type": "file", "file": {where: url}}
+    draft.content.append(told | rest)
     return True
-
-
-_BLOB_KEYS: Final = frozenset(("type", "content", "data", "mime_type"))
-_URI_KEYS: Final = frozenset(("type", "uri"))
-_FILE_KEYS: Final = frozenset(("type", "file_id"))
-
-
-def _blob(draft: _Draft, part: Json) -> bool:
-    content = _first(part, ("content", "data"))
-    if isinstance(content, bytes):
-        content = base64.b64encode(content).decode()
-    if not isinstance(content, str):
-        return False
-    mime_type = part.get("mime_type") or "application/octet-stream"
-    url = content if content.startswith("data:") else f"data:{mime_type};base64,{content}"
-    return _media(draft, _modality(part), "file_data", url, _extras(part, _BLOB_KEYS))
-
-
-def _uri(draft: _Draft, part: Json) -> bool:
-    uri = part.get("uri")
-    return isinstance(uri, str) and _media(draft, _modality(part), "file_url", uri, _extras(part, _URI_KEYS))
-
-
-def _file(draft: _Draft, part: Json) -> bool:
-    file_id = part.get("file_id")
-    if not isinstance(file_id, str):
-        return False
-    return _media(draft, _modality(part), "file_id", file_id, _extras(part, _FILE_KEYS))
 
 
 def _inside(name: str, reader: _ReadPart) -> _ReadPart:
@@ -230,9 +202,7 @@ _TYPED: Final[dict[str, _ReadPart]] = {
     **dict.fromkeys(("tool_call", "tool_use", "tool-call", "toolCall", "function_call"), _tool_call),
     **dict.fromkeys(("tool_call_response", "tool_result", "tool-result"), _tool_result),
     "function_call_output": _tool_result,
-    "blob": _blob,
-    "uri": _uri,
-    "file": _file,
+    **dict.fromkeys(MEDIA_TYPES, _media),
 }
 _NAMED: Final[dict[str, _ReadPart]] = {
     "text": _text,
@@ -240,5 +210,6 @@ _NAMED: Final[dict[str, _ReadPart]] = {
     "toolResult": _inside("toolResult", _tool_result),
     "functionCall": _inside("functionCall", _tool_call),
     "functionResponse": _inside("functionResponse", _tool_result),
+    **dict.fromkeys(MEDIA_NAMES, _media),
 }
 """Parts without a type, told by the name of what they hold."""

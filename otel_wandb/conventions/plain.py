@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from otel_wandb.conventions.costs import COST_KEYS, read_cost
 from otel_wandb.conventions.decoding import structure
 from otel_wandb.conventions.table import Dialect, row
 
@@ -16,6 +17,7 @@ DIALECT: Final = Dialect(
         row("session_id", "session.id"),
         row("user_id", "user.id", "enduser.id"),
         row("error_type", "error.type"),
+        row("provider_cost_usd", *COST_KEYS, decode=read_cost),
     ),
     always=True,
 )

@@ -12,10 +12,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
-from typing import Final, TypeAlias
+from typing import Final, Generic
 
-import msgspec
-
+from otel_wandb.delivery.cargo import ItemT
 from otel_wandb.delivery.credentials import Secret
 from otel_wandb.delivery.lanes import Check, Held, Lane, Limits, Send
 from otel_wandb.delivery.weave_http import WeaveClient
@@ -26,14 +25,13 @@ from otel_wandb.errors import (
     DeliveryRefused,
     DeliveryRetryable,
 )
-from otel_wandb.store import QueuedCall, Store, Transaction
+from otel_wandb.store import Store, Transaction
 
 _log = logging.getLogger("otel_wandb.delivery")
 
 TOO_LARGE: Final = 413
 NOT_FOUND: Final = 404
 _SAY_AGAIN_S: Final = 60.0
-Batch: TypeAlias = Sequence[QueuedCall]
 
 
 class Closed(Exception):  # noqa: N818  not a failure: the sign to leave
@@ -56,7 +54,7 @@ class Courier:
             self._closed = True
 
     def carry_out(
-        self, lane: Lane, step: Send | Check, client: WeaveClient, key: Secret, limits: Limits
+        self, lane: Lane[ItemT], step: Send[ItemT] | Check, client: WeaveClient, key: Secret, limits: Limits
     ) -> None:
         """Do the step, and tell store and lane what came of it. Raises nothing."""
         trip = _Trip(self, lane, client, key, limits)
@@ -88,24 +86,26 @@ class Courier:
                 yield tx
 
     @contextmanager
-    def lane(self, lane: Lane) -> Iterator[Lane]:
+    def lane(self, lane: Lane[ItemT]) -> Iterator[Lane[ItemT]]:
         """The lane, with its lock held."""
         with self._lanes:
             yield lane
 
 
-class _Trip:
+class _Trip(Generic[ItemT]):
     """One step under way."""
 
     def __init__(
-        self, courier: Courier, lane: Lane, client: WeaveClient, key: Secret, limits: Limits
+        self, courier: Courier, lane: Lane[ItemT], client: WeaveClient, key: Secret, limits: Limits
     ) -> None:
         self._courier, self._lane, self._client = courier, lane, client
         self._key, self._limits = key, limits
+        self._cargo = lane.cargo
+        self._project_was_known = lane.known_project
 
-    def send(self, calls: Batch) -> None:
+    def send(self, calls: Sequence[ItemT]) -> None:
         """Post the calls, in ever smaller batches where some of them are refused."""
-        left: list[Batch] = [calls]  # the last one is sent next
+        left: list[Sequence[ItemT]] = [calls]  # the last one is sent next
         try:
             self._send(left)
         except Closed:
@@ -135,12 +135,11 @@ class _Trip:
                 if isinstance(error, DeliveryRefused):
                     lane.refuse(str(error), now_s, self._key)
 
-    def _send(self, left: list[Batch]) -> None:
-        project_was_known = self._lane.known_project
+    def _send(self, left: list[Sequence[ItemT]]) -> None:
         try:
             self._prepare()
             with self._courier.transaction() as tx:
-                tx.begin_attempt([call.id for batch in left for call in batch], time.time())
+                self._cargo.begin_attempt(tx, [call.id for batch in left for call in batch], time.time())
             while left:
                 self._post(left)
         except DeliveryRetryable as error:
@@ -157,7 +156,7 @@ class _Trip:
         except DeliveryRefused as error:
             self._give_back(left)
             with self._courier.lane(self._lane) as lane:
-                if error.status == NOT_FOUND and project_was_known:  # it is gone: make it, and see
+                if error.status == NOT_FOUND and self._project_was_known:  # it is gone: make it, and see
                     lane.known_project = False
                     lane.note_failure(str(error), time.monotonic())
                 else:
@@ -166,13 +165,14 @@ class _Trip:
     def _check(self, held: Held) -> None:
         self._prepare()
         project_id = self._lane.project_id
-        found = self._client.read_back(self._key, project_id, [call.weave_id for call in held.calls])
+        ids = [call.weave_id for call in held.calls]
+        found = self._cargo.read_back(self._client, self._key, project_id, ids)
         taken = [call.id for call in held.calls if call.weave_id in found]
         missing = [call.id for call in held.calls if call.weave_id not in found]
         with self._courier.transaction() as tx:
-            tx.settle(taken, "delivered")
-            tx.release(missing)
-        _log.info("%s has %d of %d calls whose answer was lost", project_id, len(taken), len(held.calls))
+            self._cargo.settle(tx, taken)
+            self._cargo.release(tx, missing)
+        _log.info("%s has %d of %d items whose answer was lost", project_id, len(taken), len(held.calls))
         with self._courier.lane(self._lane) as lane:
             if taken:
                 lane.note_taken(taken)
@@ -198,24 +198,28 @@ class _Trip:
             _log.info("W&B could not be asked for the project %s: %s", lane.project_id, error)
         lane.known_project = True
 
-    def _post(self, left: list[Batch]) -> None:
+    def _post(self, left: list[Sequence[ItemT]]) -> None:
         """Send the last batch of those that are left, and take it off where its fate is known."""
         lane, batch = self._lane, left[-1]
-        body = encode_batch(lane.project_id, batch)
+        size = 0
         try:
-            self._client.post_calls(self._key, lane.entity, lane.project, body)
-        except DeliveryPermanent as error:
+            body = self._cargo.encode(self._client, self._key, lane.project_id, batch)
+            size = len(body)
+            self._cargo.post(self._client, self._key, lane.entity, lane.project, body)
+        except (DeliveryPermanent, DeliveryRefused) as error:
+            if isinstance(error, DeliveryRefused) and not self._lacks(error):
+                raise
             if len(batch) == 1:
                 self._bury(batch[0], error)
             if error.status == TOO_LARGE and len(batch) > 1:
                 with self._courier.lane(lane):
-                    lane.learn_limit(len(body))
+                    lane.learn_limit(size)
             middle = len(batch) // 2
             left[-1:] = [batch[middle:], batch[:middle]] if middle else []
         else:
             ids = [call.id for call in batch]
             with self._courier.transaction() as tx:
-                tx.settle(ids, "delivered")
+                self._cargo.settle(tx, ids)
             left.pop()
             with self._courier.lane(lane):
                 lane.note_taken(ids)
@@ -223,12 +227,18 @@ class _Trip:
             text = f"Weave refuses every call, at last with: {lane.problem}"
             raise DeliveryRefused(text, status=0, answer="")
 
-    def _bury(self, call: QueuedCall, error: DeliveryPermanent) -> None:
+    def _lacks(self, error: DeliveryRefused) -> bool:
+        """Whether Weave says of what was sent, and not of the project, that there is no such thing."""
+        of_the_content = error.status == NOT_FOUND and error.answer.startswith("{")
+        return of_the_content and self._cargo.may_lack and not self._project_was_known
+
+    def _bury(self, call: ItemT, error: DeliveryPermanent | DeliveryRefused) -> None:
         reason = "too_large" if error.status == TOO_LARGE else f"http_{error.status}"
         with self._courier.transaction() as tx:
-            tx.bury(call.id, error.status, error.answer, reason)
-        text = "Weave refuses a call of %s for good, which is kept as a dead letter: %s"
-        self._courier.say(f"{self._lane.id}/{reason}", text, self._lane.project_id, error)
+            self._cargo.bury(tx, call.id, error.status, error.answer, reason)
+        text = "Weave refuses %s of %s for good, which is kept as a dead letter: %s"
+        where = f"{self._lane.id}/{self._cargo.noun}/{reason}"
+        self._courier.say(where, text, self._cargo.noun, self._lane.project_id, error)
         with self._courier.lane(self._lane) as lane:
             lane.note_rejected(call.id)
             lane.problem = str(error)
@@ -237,25 +247,10 @@ class _Trip:
         text = "%s; nothing is lost, %s is tried again"
         self._courier.say(f"{self._lane.id}/failed", text, error, self._lane.project_id)
 
-    def _give_back(self, left: list[Batch]) -> None:
+    def _give_back(self, left: list[Sequence[ItemT]]) -> None:
         ids = [call.id for batch in left for call in batch]
         if ids:
             with self._courier.transaction() as tx:
-                tx.release(ids)
+                self._cargo.release(tx, ids)
             with self._courier.lane(self._lane) as lane:
                 lane.note_waiting(ids)
-
-
-def encode_batch(project_id: str, calls: Batch) -> bytes:
-    """The body of a request: the calls as they are stored, with the names of project and run put in front."""
-    encoded = (encode_call(project_id, call.run, call.step, call.body) for call in calls)
-    return b'{"batch":[' + b",".join(encoded) + b"]}"
-
-
-def encode_call(project_id: str, run: str, step: int | None, body: bytes) -> bytes:
-    """The call as it is sent: what is stored, with the names of project and run put in front."""
-    named: dict[str, object] = {"project_id": project_id}
-    if run:
-        named["wb_run_id"] = f"{project_id}/{run}"
-        named["wb_run_step"] = step
-    return msgspec.json.encode(named)[:-1] + b"," + body[1:]

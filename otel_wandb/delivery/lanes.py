@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple
+from typing import Final, Generic, Literal, NamedTuple
 
+from otel_wandb.delivery.cargo import Cargo, ItemT
 from otel_wandb.delivery.credentials import Secret
 from otel_wandb.delivery.pacing import Backoff, Pace
-from otel_wandb.store import Destination, QueuedCall, StoreReader
+from otel_wandb.store import Destination, StoreReader
 
 _SMALLEST_LIMIT_BYTES: Final = 64 << 10
 _ENVELOPE_BYTES: Final = 512
@@ -59,10 +60,10 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Send:
+class Send(Generic[ItemT]):
     """A step: post these calls."""
 
-    calls: tuple[QueuedCall, ...]
+    calls: tuple[ItemT, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +92,10 @@ class _Suspect:
 
 
 @dataclass(slots=True)
-class Lane:
-    """The way to one project. Its methods are called under one lock."""
+class Lane(Generic[ItemT]):
+    """The way to one project for calls or for feedback. Its methods are called under one lock."""
 
+    cargo: Cargo[ItemT]
     id: int
     config: str
     entity: str
@@ -119,9 +121,10 @@ class Lane:
     _suspects: dict[int, _Suspect] = field(default_factory=dict)
 
     @classmethod
-    def to(cls, destination: Destination, pace: Pace, seed: str) -> Lane:
+    def to(cls, destination: Destination, cargo: Cargo[ItemT], pace: Pace, seed: str) -> Lane[ItemT]:
         """The lane of a destination; `seed` makes its waits its own."""
         return cls(
+            cargo=cargo,
             id=destination.id,
             config=destination.config,
             entity=destination.entity,
@@ -150,10 +153,12 @@ class Lane:
         """Whether a step is under way."""
         return self._checking or self.flying > 0
 
-    def next_step(self, reader: StoreReader, now_s: float, limits: Limits) -> Send | Check | None:
+    def next_step(self, reader: StoreReader, now_s: float, limits: Limits) -> Send[ItemT] | Check | None:
         """What is to be done now; the caller does it and reports the outcome, then `end_step`."""
         if self.block is not None:
             return None
+        if self.cargo.waits_for_others:
+            self._cursor = 0
         if not self._checking:
             for held in self._held:
                 if held.check_at_s <= now_s:
@@ -184,7 +189,7 @@ class Lane:
             times += [sends_at_s] if sends_at_s > now_s else []
         return min(times, default=None)
 
-    def end_step(self, step: Send | Check) -> None:
+    def end_step(self, step: Send[ItemT] | Check) -> None:
         """The step is over, and its outcome reported."""
         if isinstance(step, Check):
             self._checking = False
@@ -217,7 +222,7 @@ class Lane:
         self._failures += 1
         self._resume_at_s = now_s + self.backoff.next_s(asked_s)
 
-    def note_loss(self, calls: Sequence[QueuedCall], problem: str, now_s: float, settle_s: float) -> None:
+    def note_loss(self, calls: Sequence[ItemT], problem: str, now_s: float, settle_s: float) -> None:
         """The answer was lost: hold the calls, and wait, unless one single call may be the reason."""
         self.hold(calls, now_s + settle_s, suspicious=True)
         if len(calls) == 1:
@@ -226,9 +231,9 @@ class Lane:
             self.note_failure(problem, now_s)
         self.problem = problem
 
-    def hold(self, calls: Iterable[QueuedCall], check_at_s: float, *, suspicious: bool) -> None:
+    def hold(self, calls: Iterable[ItemT], check_at_s: float, *, suspicious: bool) -> None:
         """Nobody knows whether Weave has these calls: read them back then."""
-        names = tuple(CallName(call.id, call.span_id) for call in calls)
+        names = tuple(CallName(call.id, call.weave_id) for call in calls)
         if names:
             self._claimed.update(name.id for name in names)
             self._held.append(Held(names, check_at_s, suspicious))
@@ -270,12 +275,12 @@ class Lane:
         unclear = self.flying or any(not held.lone for held in self._held)
         return None if self._failures and unclear else self._resume_at_s
 
-    def _take(self, reader: StoreReader, now_s: float, limits: Limits) -> tuple[QueuedCall, ...]:
+    def _take(self, reader: StoreReader, now_s: float, limits: Limits) -> tuple[ItemT, ...]:
         self._revisit_suspects(now_s)
         most_bytes = min(limits.size_bytes, self.limit_bytes)
-        picked: list[QueuedCall] = []
+        picked: list[ItemT] = []
         while not picked:
-            page = reader.due(self.id, limits.calls, most_bytes, after_id=self._cursor)
+            page = self.cargo.due(reader, self.id, limits.calls, most_bytes, self._cursor)
             if not page:
                 break
             unsure = [c for c in page if c.in_flight_since_s is not None and c.id not in self._claimed]
@@ -283,9 +288,7 @@ class Lane:
             self._pick(page, picked, now_s, limits.calls, most_bytes)
         return tuple(picked)
 
-    def _pick(
-        self, page: Sequence[QueuedCall], picked: list[QueuedCall], now_s: float, most: int, room: int
-    ) -> None:
+    def _pick(self, page: Sequence[ItemT], picked: list[ItemT], now_s: float, most: int, room: int) -> None:
         for call in page:
             suspect = self._suspects.get(call.id)
             if call.id not in self._claimed and not (suspect and suspect.not_before_s > now_s):

@@ -184,7 +184,7 @@ class WandbDelivery:
         with self._lock:
             busy = bool(self._threads)
             self._waiting = {run.id: run.waiting for run in runs}
-            self._retire(now_s)
+            busy = self._retire(now_s) or busy  # what a closing account holds is assigned in the next round
             self._assign(runs, now_s)
             for account in self._accounts.values():
                 at_s = account.next_at_s(self._waiting, hurry=hurry)
@@ -226,8 +226,12 @@ class WandbDelivery:
             self._accounts[key] = account
         return account
 
-    def _retire(self, now_s: float) -> None:
-        """Close the accounts that no settings lead to any more, since a key has changed, or the mode."""
+    def _retire(self, now_s: float) -> bool:
+        """Close the accounts that no settings lead to any more, since a key has changed, or the mode.
+
+        True: some were.
+        """
+        retired = False
         for key, account in list(self._accounts.items()):
             configs = {lane.run.config for lane in list(account.lanes.values())}
             found = [self._find(config, now_s).target for config in configs]
@@ -237,6 +241,8 @@ class WandbDelivery:
                 del self._accounts[key]
                 self._retiring.add(account)
                 self._start(account, account.close)
+                retired = True
+        return retired
 
     def _start(self, account: Account, work: Callable[[], None]) -> None:
         thread = threading.Thread(

@@ -12,18 +12,22 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
+from otel_wandb.delivery.cargo import CallCargo, ItemT
 from otel_wandb.delivery.courier import Courier
 from otel_wandb.delivery.credentials import Secret, WeaveTarget
+from otel_wandb.delivery.feedback import FeedbackCargo
 from otel_wandb.delivery.lanes import Block, Check, Lane, Limits, Send
 from otel_wandb.delivery.pacing import Pace
 from otel_wandb.delivery.weave_http import WeaveClient
 from otel_wandb.errors import ConfigError, CredentialError
 from otel_wandb.settings import Settings
-from otel_wandb.store import Store
+from otel_wandb.store import QueuedCall, QueuedFeedback, Store
 
 _log = logging.getLogger("otel_wandb.delivery")
+
+AnyLane: TypeAlias = Lane[QueuedCall] | Lane[QueuedFeedback]
 
 _POLL_S: Final = 0.25
 _SHORTEST_S: Final = 0.005
@@ -41,6 +45,15 @@ class DeliveryProgress:
     waiting: int
     problem: str
     """Why something is left, and what to do about it; empty where nothing hinders."""
+    feedback_delivered: int = 0
+    """Scores are counted by themselves: they follow the calls that they are about."""
+    feedback_rejected: int = 0
+    feedback_waiting: int = 0
+
+    @property
+    def left(self) -> int:
+        """How much waits, of whatever kind."""
+        return self.waiting + self.feedback_waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +82,9 @@ class WeaveDelivery:
         self._requests = requests_a_project
         self._lock = threading.Lock()
         self._courier = Courier(store, self._lock)
-        self._lanes: dict[int, Lane] = {}
+        self._lanes: dict[int, Lane[QueuedCall]] = {}
+        self._feedback_lanes: dict[int, Lane[QueuedFeedback]] = {}
+        self._calls, self._feedback = CallCargo(), FeedbackCargo()
         self._found: dict[str, _Found] = {}
         self._clients: dict[tuple[object, ...], WeaveClient] = {}
         self._threads: set[threading.Thread] = set()
@@ -112,23 +127,25 @@ class WeaveDelivery:
         """
         end_s = None if deadline_s is None else time.monotonic() + deadline_s
         self._found.clear()  # a key may have been set a moment ago
-        lanes = list(self._lanes.values())
-        before = sum(lane.delivered for lane in lanes), sum(lane.rejected for lane in lanes)
+        before = self._totals()
         while not self._closed:
             next_at_s = self._start_steps()
             now_s = time.monotonic()
             if end_s is not None and now_s >= end_s:
                 break
             nothing_due = next_at_s is None or (end_s is not None and next_at_s > end_s)
-            if nothing_due and not any(lane.busy for lane in list(self._lanes.values())):
+            if nothing_due and not any(lane.busy for lane in self._all_lanes()):
                 break
             self._sleep(next_at_s, now_s + _POLL_S if end_s is None else min(end_s, now_s + _POLL_S))
-        lanes = list(self._lanes.values())
+        done = [after - earlier for after, earlier in zip(self._totals(), before, strict=True)]
         return DeliveryProgress(
-            delivered=sum(lane.delivered for lane in lanes) - before[0],
-            rejected=sum(lane.rejected for lane in lanes) - before[1],
+            delivered=done[0],
+            rejected=done[1],
             waiting=self._store.reader.outbox_size(),
-            problem="; ".join(sorted({_problem_of(lane) for lane in lanes} - {""})),
+            problem="; ".join(sorted({_problem_of(lane) for lane in self._all_lanes()} - {""})),
+            feedback_delivered=done[2],
+            feedback_rejected=done[3],
+            feedback_waiting=self._store.reader.feedback.waiting(),
         )
 
     def state(self) -> dict[str, object]:
@@ -138,15 +155,16 @@ class WeaveDelivery:
             return {
                 "offline": self.offline,
                 "destinations": [_describe(lane, now_s) for lane in self._lanes.values()],
+                "feedback": [_describe(lane, now_s) for lane in self._feedback_lanes.values()],
             }
 
     def sentence(self) -> str:
         """What the delivery is at, in words, and what the user has to do where something hinders it."""
-        lanes = list(self._lanes.values())
+        lanes = self._all_lanes()
         problems = sorted({f"{lane.project}: {problem}" for lane in lanes if (problem := _problem_of(lane))})
         if problems:
             return "; ".join(problems)
-        return "offline" if self.offline else f"delivering to {len(lanes)} projects"
+        return "offline" if self.offline else f"delivering to {len(self._lanes)} projects"
 
     def close(self) -> None:
         """Let go of the store; requests under way are abandoned after two seconds and read back next time."""
@@ -164,22 +182,41 @@ class WeaveDelivery:
         now_s = time.monotonic()
         reader = self._store.reader
         destinations = reader.destinations()
+        scored = reader.feedback.waiting_destinations()
+        seed = self._store.bridge_id
         with self._lock:
             for destination in destinations:
                 if destination.id not in self._lanes:
-                    self._lanes[destination.id] = Lane.to(destination, self._pace, self._store.bridge_id)
-        times: list[float] = []
-        for lane in list(self._lanes.values()):
-            found = self._find(lane.config, now_s)
-            with self._lock:
-                _set_block(lane, found, now_s)
-                if found.target is not None and lane.block is None:
-                    self._start_lane(lane, found.target, now_s)
-                if (at_s := lane.next_at_s(now_s)) is not None:
-                    times.append(at_s)
-        return min(times, default=None)
+                    self._lanes[destination.id] = Lane.to(destination, self._calls, self._pace, seed)
+                if destination.id in scored and destination.id not in self._feedback_lanes:
+                    lane = Lane.to(destination, self._feedback, self._pace, f"{seed}/feedback")
+                    self._feedback_lanes[destination.id] = lane
+        starts = [self._start(lane, now_s) for lane in list(self._lanes.values())]
+        starts += [self._start(lane, now_s) for lane in list(self._feedback_lanes.values())]
+        return min((at_s for at_s in starts if at_s is not None), default=None)
 
-    def _start_lane(self, lane: Lane, target: WeaveTarget, now_s: float) -> None:
+    def _start(self, lane: Lane[ItemT], now_s: float) -> float | None:
+        """Start what the lane may do now; the time when something is due there by itself."""
+        found = self._find(lane.config, now_s)
+        with self._lock:
+            _set_block(lane, found, now_s)
+            if found.target is not None and lane.block is None:
+                self._start_lane(lane, found.target, now_s)
+            return lane.next_at_s(now_s)
+
+    def _all_lanes(self) -> list[AnyLane]:
+        return [*list(self._lanes.values()), *list(self._feedback_lanes.values())]
+
+    def _totals(self) -> tuple[int, int, int, int]:
+        calls, feedback = list(self._lanes.values()), list(self._feedback_lanes.values())
+        return (
+            sum(lane.delivered for lane in calls),
+            sum(lane.rejected for lane in calls),
+            sum(lane.delivered for lane in feedback),
+            sum(lane.rejected for lane in feedback),
+        )
+
+    def _start_lane(self, lane: Lane[ItemT], target: WeaveTarget, now_s: float) -> None:
         settings = self._settings_of(lane.config)
         try:
             client = self._client(target, settings.request_timeout_s)
@@ -203,7 +240,7 @@ class WeaveDelivery:
             thread.start()
 
     def _carry_out(
-        self, lane: Lane, step: Send | Check, client: WeaveClient, key: Secret, limits: Limits
+        self, lane: Lane[ItemT], step: Send[ItemT] | Check, client: WeaveClient, key: Secret, limits: Limits
     ) -> None:
         try:
             self._courier.carry_out(lane, step, client, key, limits)
@@ -241,7 +278,7 @@ class WeaveDelivery:
             self._wake.clear()
 
 
-def _set_block(lane: Lane, found: _Found, now_s: float) -> None:
+def _set_block(lane: Lane[ItemT], found: _Found, now_s: float) -> None:
     """Bar the lane where nothing can be sent, and open it again where that has changed."""
     before = lane.block
     if found.target is None:
@@ -257,11 +294,11 @@ def _set_block(lane: Lane, found: _Found, now_s: float) -> None:
         _log.log(level, "Nothing is sent to the project %s: %s", lane.project, lane.block.reason)
 
 
-def _problem_of(lane: Lane) -> str:
+def _problem_of(lane: AnyLane) -> str:
     return lane.block.reason if lane.block else lane.problem
 
 
-def _describe(lane: Lane, now_s: float) -> dict[str, object]:
+def _describe(lane: AnyLane, now_s: float) -> dict[str, object]:
     next_at_s = lane.block.again_at_s if lane.block else lane.next_at_s(now_s)
     waiting = "waiting" if lane.problem else "delivering"
     return {

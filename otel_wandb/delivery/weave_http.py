@@ -51,7 +51,8 @@ class WeaveClient:
     """HTTP to one W&B deployment. Threads may share it; it follows no redirects and keeps no key."""
 
     def __init__(self, target: WeaveTarget, *, timeout_s: float) -> None:
-        self._trace_url, self._base_url = target.trace_url, target.base_url
+        self.trace_url = target.trace_url
+        self._base_url = target.base_url
         self._http = httpx.Client(
             headers={"User-Agent": f"otel-wandb/{__version__}", "Accept": "application/json"},
             timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_TIMEOUT_S)),
@@ -67,7 +68,7 @@ class WeaveClient:
 
     def post_calls(self, key: Secret, entity: str, project: str, body: bytes) -> None:
         """Return when the batch of complete calls in `body` was taken; raise what else became of it."""
-        url = f"{self._trace_url}/v2/{quote(entity, safe='')}/{quote(project, safe='')}/calls/complete"
+        url = f"{self.trace_url}/v2/{quote(entity, safe='')}/{quote(project, safe='')}/calls/complete"
         response = self._post(url, key, body)
         _raise_for_status(response)
         if not isinstance(_decode(response.content), dict):
@@ -84,7 +85,7 @@ class WeaveClient:
         for start in range(0, len(call_ids), _IDS_A_READ):
             asked = list(call_ids[start : start + _IDS_A_READ])
             query = {"project_id": project_id, "filter": {"call_ids": asked}, "columns": ["id"]}
-            response = self._ask(f"{self._trace_url}/calls/stream_query", key, query)
+            response = self._ask(f"{self.trace_url}/calls/stream_query", key, query)
             for line in response.content.splitlines():
                 match _decode(line):
                     case {"id": str(call_id)}:
@@ -92,6 +93,50 @@ class WeaveClient:
                     case _:
                         raise DeliveryRetryable(f"reading back from {project_id}: not a call: {line[:80]!r}")
         return frozenset(found)
+
+    def post_feedback(self, key: Secret, body: bytes) -> None:
+        """Return when the batch of feedback in `body` was taken; raise what else became of it."""
+        url = f"{self.trace_url}/feedback/batch/create"
+        response = self._post(url, key, body)
+        _raise_for_status(response)
+        if not isinstance(_decode(response.content), dict):
+            raise DeliveryAmbiguous(f"{url} answered {response.status_code}, but not with JSON")
+
+    def find_feedback(self, key: Secret, project_id: str, ids: Sequence[str]) -> frozenset[str]:
+        """Those pieces of feedback that Weave has. Raises as `read_back`."""
+        found: set[str] = set()
+        url = f"{self.trace_url}/feedback/query"
+        for start in range(0, len(ids), _IDS_A_READ):
+            asked = [{"$literal": one} for one in ids[start : start + _IDS_A_READ]]
+            query = {"$expr": {"$in": [{"$getField": "id"}, asked]}}
+            question = {"project_id": project_id, "fields": ["id"], "query": query}
+            match _decode(self._ask(url, key, question).content):
+                case {"result": list(rows)}:
+                    found.update(str(row["id"]) for row in rows if isinstance(row, dict) and "id" in row)
+                case _:
+                    raise DeliveryRetryable(f"{url} did not answer with feedback")
+        return frozenset(found)
+
+    def find_object(self, key: Secret, project_id: str, name: str) -> str:
+        """The digest of the latest object of this name in the project; empty if there is none."""
+        url = f"{self.trace_url}/objs/query"
+        wanted = {"object_ids": [name], "is_op": False, "latest_only": True}
+        question = {"project_id": project_id, "filter": wanted, "limit": 1, "metadata_only": True}
+        match _decode(self._ask(url, key, question).content):
+            case {"objs": [{"digest": str(digest)}, *_]}:
+                return digest
+            case {"objs": []}:
+                return ""
+        raise DeliveryRetryable(f"{url} did not answer with objects")
+
+    def make_object(self, key: Secret, project_id: str, name: str, value: Mapping[str, object]) -> str:
+        """The digest of the object, which is published; the same value again is the same object."""
+        url = f"{self.trace_url}/obj/create"
+        made = {"obj": {"project_id": project_id, "object_id": name, "val": value}}
+        match _decode(self._ask(url, key, made).content):
+            case {"digest": str(digest)}:
+                return digest
+        raise DeliveryRetryable(f"{url} did not answer with a digest")
 
     def ensure_project(self, key: Secret, entity: str, project: str) -> str:
         """The name of the project, which is made if it does not exist, as `weave.init` would.

@@ -50,6 +50,7 @@ _ROUTE: Final = Part(("http.route", "http.target"), "unmatched", route=True)
 _RPC: Final = (Part(("rpc.service",)), Part(("rpc.method",), "rpc"))
 _OPERATION: Final = Part(("gen_ai.operation.name",))
 MODEL: Final = Part(("gen_ai.request.model", "gen_ai.response.model"))
+PROVIDER: Final = Part(("gen_ai.provider.name", "gen_ai.system"))
 _AGENT: Final = Part(("gen_ai.agent.name",), "agent")
 _WORKFLOW: Final = Part(("gen_ai.workflow.name",), "workflow")
 _TOOL: Final = Part(("gen_ai.tool.name", "tool_name"), "tool")
@@ -169,6 +170,10 @@ Feed: TypeAlias = Literal[
     "active",
     "tokens",
     "model",
+    "call_tokens",
+    "cost",
+    "model_cost",
+    "label_cost",
     "counter",
     "updown",
     "gauge",
@@ -177,7 +182,8 @@ Feed: TypeAlias = Literal[
     "interval",
 ]
 """Requests; each operation, those that can fail, those that are requests or do their work; error types; what
-is being worked on; tokens, those of each model; all other instruments by their families; the interval."""
+is being worked on; tokens, those of each model, those of a call; cost, that of each model and of each value
+of an attribute; all other instruments by their families; the interval."""
 
 OTHER: Final[dict[str, str]] = {
     "request": "other",
@@ -188,7 +194,11 @@ OTHER: Final[dict[str, str]] = {
     "error": "error_other",
     "model": "other",
 }
-"""What those are called that have no charts of their own."""
+"""What those are called that have no charts of their own; of an attribute's values, `ATTRIBUTE_other`."""
+
+
+LABEL: Final = "by "
+"""What the kinds of subjects begin with that are values of an attribute."""
 
 
 class Chart(NamedTuple):
@@ -222,6 +232,15 @@ _TOKEN_STATISTICS: Final = (
     ("reasoning", 2, "Output tokens that were reasoning."),
     ("cache_write", 3, "Input tokens that were written to a cache."),
 )
+_COST_STATISTICS: Final = (
+    ("total_usd", "usd", "What all tokens cost, as far as there are prices."),
+    ("avg_cost_per_request_usd", "request_usd", "The mean cost of a model call that has a price."),
+    ("unpriced_tokens_percent", "unpriced_percent", "Of 100 tokens, those without a price."),
+    ("daily_total_usd", "daily_usd", "The cost since midnight (UTC)."),
+    ("daily_requests", "daily_requests", "Model calls since midnight, of those that spans tell of."),
+    ("daily_input_tokens", "daily_input", "Input tokens since midnight."),
+    ("daily_output_tokens", "daily_output", "Output tokens since midnight."),
+)
 _HISTOGRAM_STATISTICS: Final = (
     ("p50", 2, "Half of the values are no larger."),
     ("p95", 2, "95 % of the values are no larger."),
@@ -253,6 +272,15 @@ CHARTS: Final[tuple[Chart, ...]] = (
     Chart("errors/request_count", "whole", "count", 0, "Requests, failed or not."),
     Chart("errors/total_rate_percent", "whole", "error_rate", 0, "Failed of 100 requests."),
     *(Chart(f"tokens/{name}", "tokens", name, 0, doc) for name, _, doc in _TOKEN_STATISTICS),
+    Chart("tokens/per_request_p95", "call_tokens", "p95", 0, "95 % of the model calls took no more tokens."),
+    *(Chart(f"cost/{key}", "cost", name, 0, doc) for key, name, doc in _COST_STATISTICS),
+    Chart(
+        "bridge/late_spans",
+        "interval",
+        "late_spans",
+        0,
+        "Spans too late for their own row, of those that spent tokens.",
+    ),
     Chart("bridge/late_points", "interval", "late_points", 0, "Data points too late for their own row."),
     *(
         Chart(f"latency/{{}}_{name}_ms", "part", name, order, doc)
@@ -265,6 +293,10 @@ CHARTS: Final[tuple[Chart, ...]] = (
     Chart("errors/{}_count", "error", "count", 1, "How often this error type occurred."),
     Chart("errors/{}_rate_percent", "error", "rate", 1, "How often of 100, where it occurred most."),
     *(Chart(f"tokens/{{}}_{name}", "model", name, order, doc) for name, order, doc in _TOKEN_STATISTICS),
+    Chart("cost/{}_usd", "model_cost", "usd", 1, "What the model cost."),
+    Chart(
+        "cost/{}_usd", "label_cost", "usd", 1, "What calls with this value of an attribute cost (`cost_by`)."
+    ),
     Chart("metrics/{}", "counter", "amount", 2, "What the counter rose by in the interval."),
     Chart("metrics/{}", "updown", "amount", 2, "Where it stands, summed over attributes and processes."),
     Chart("metrics/{}", "gauge", "mean", 2, "The mean of the last values of attributes and processes."),

@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from otel_wandb.metrics.catalogue import CHARTS, OTHER, Chart
+from otel_wandb.metrics.catalogue import CHARTS, LABEL, OTHER, Chart
 from otel_wandb.metrics.closed import ClosedInterval
 from otel_wandb.metrics.feeds import DaySubjects, Feeds, Subject, feed_charts
 from otel_wandb.metrics.figures import Bins, Durations, Shown
@@ -23,6 +23,7 @@ from otel_wandb.metrics.intervals import SECOND_NS
 from otel_wandb.metrics.keys import KeyBook, make_key
 from otel_wandb.metrics.runs import RunKey, RunSeries, series_digest
 from otel_wandb.metrics.sorting import Names
+from otel_wandb.metrics.spending import DaySpending, PriceOf, no_price
 from otel_wandb.metrics.subjects import Subjects
 from otel_wandb.records import Attributes
 
@@ -63,6 +64,7 @@ class _StoredDay(msgspec.Struct, array_like=True):
     rows: int
     entry: int | None
     subjects: dict[str, tuple[list[str], dict[str, int]]]
+    spending: DaySpending = msgspec.field(default_factory=DaySpending)
 
 
 class _StoredNames(msgspec.Struct, array_like=True):
@@ -119,7 +121,7 @@ class Charts:
                 _log.warning("The stored state %s cannot be read (%s); it is left out.", name, error)
         for key, day in days.items():
             kinds = {kind: Subjects(*stored) for kind, stored in day.subjects.items()}
-            subjects = DaySubjects(day.entry, defaultdict(Subjects, kinds))
+            subjects = DaySubjects(day.entry, defaultdict(Subjects, kinds), day.spending)
             book = KeyBook(day.period_ns, names[key].names if key in names else (), fields=_FIELDS)
             self._days[key] = _Day(day.period_ns, day.rows, subjects, book)
 
@@ -128,11 +130,12 @@ class Charts:
         states, self._states = self._states, {}
         return list(states.items())
 
-    def build_row(self, closed: ClosedInterval) -> Row:
-        """The row of the interval."""
+    def build_row(self, closed: ClosedInterval, price_of: PriceOf = no_price) -> Row:
+        """The row of the interval; `price_of` gives the prices by which tokens of metrics are counted."""
         key = series_digest(closed.series)
         day = self._day(key, closed.interval.period_ns)
-        feeds = feed_charts(closed, day.subjects, self._names, with_bins=day.rows % _BINS_EVERY == 0)
+        with_bins = day.rows % _BINS_EVERY == 0
+        feeds = feed_charts(closed, day.subjects, self._names, price_of=price_of, with_bins=with_bins)
         values, left_out = _show(feeds, day.book)
         day.rows += 1
         self._store(key, day)
@@ -165,7 +168,7 @@ class Charts:
 
     def _store(self, key: str, day: _Day) -> None:
         kinds = {kind: (s.chosen, s.totals) for kind, s in day.subjects.kinds.items() if s.totals or s.chosen}
-        stored = _StoredDay(day.period_ns, day.rows, day.subjects.entry, kinds)
+        stored = _StoredDay(day.period_ns, day.rows, day.subjects.entry, kinds, day.subjects.spending)
         self._states[f"{_PREFIX}{key}/day"] = _encode(stored)
         if day.book.changed:
             names = _StoredNames(day.period_ns, day.book.entries())
@@ -203,7 +206,8 @@ def _make_key(chart: Chart, subject: Subject | None, book: KeyBook) -> str | Non
         return make_key(section, name)
     field = name.removeprefix("{}").removeprefix("_")
     if not subject.text:
-        return make_key(section, f"{OTHER[subject.kind]}_{field}")
+        rest = OTHER.get(subject.kind) or f"{subject.kind.removeprefix(LABEL)}_other"
+        return make_key(section, f"{rest}_{field}")
     called = book.name(section, subject.kind, subject.text)
     if called is None:
         return None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from otel_wandb.metrics.from_spans import SpendKey, Tally
 from otel_wandb.metrics.histogram import AnyHistogram, merge_all, needs_conversion, subtract
 from otel_wandb.metrics.intervals import Interval
 from otel_wandb.metrics.measures import sum_exactly
@@ -70,7 +71,9 @@ class ClosedInterval:
 
     `config` is the digest of the settings named by the newest frame in it. `points` are the data points that
     it accounts for, `dropped` those among them that told nothing, by reason, and `late_points` those that
-    belong to an earlier interval.
+    belong to an earlier interval. `spends` is what its spans spent, `spend_sizes` how many calls spent so
+    many tokens, `late_spans` counts those that ended in an earlier interval, and `told_later` are the models
+    that spans of later intervals told of by now.
     """
 
     series: RunSeries
@@ -82,6 +85,10 @@ class ClosedInterval:
     late_points: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     warnings: Counter[str] = field(default_factory=Counter)
+    spends: Mapping[SpendKey, Tally] = field(default_factory=dict)
+    spend_sizes: Mapping[int, int] = field(default_factory=dict)
+    late_spans: int = 0
+    told_later: frozenset[str] = frozenset()
 
     @property
     def delivered(self) -> int:

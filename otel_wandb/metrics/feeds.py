@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final, NamedTuple, TypeAlias
 
-from otel_wandb.metrics.catalogue import Feed, Pool
+from otel_wandb.metrics.catalogue import LABEL, Feed, Pool
 from otel_wandb.metrics.closed import ClosedInterval, Level, Summary, Value, combine
 from otel_wandb.metrics.figures import (
     Amounts,
@@ -19,7 +19,19 @@ from otel_wandb.metrics.figures import (
     Summaries,
     merge_durations,
 )
+from otel_wandb.metrics.from_spans import Tally
 from otel_wandb.metrics.sorting import Names, sort_data
+from otel_wandb.metrics.spending import (
+    DaySpending,
+    PriceOf,
+    Spending,
+    cost_amounts,
+    dollars,
+    settle_spending,
+    size_percentile,
+    to_rank,
+    token_amounts,
+)
 from otel_wandb.metrics.subjects import Subjects
 
 _POOLS: Final[tuple[Pool, ...]] = ("request", "operation", "tool", "retrieval", "first_token")
@@ -41,18 +53,25 @@ _Places: TypeAlias = Mapping[tuple[Pool, int | None], Mapping[str | None, Durati
 
 @dataclass(slots=True)
 class DaySubjects:
-    """What has charts this day, and what a request is: both only ever grow."""
+    """What has charts this day, what a request is, and what was spent: all only ever grow."""
 
     entry: int | None = None
     kinds: defaultdict[str, Subjects] = field(default_factory=lambda: defaultdict(Subjects))
+    spending: DaySpending = field(default_factory=DaySpending)
+
+    def labels(self) -> list[str]:
+        """The attributes by whose values there are charts."""
+        return [kind.removeprefix(LABEL) for kind in self.kinds if kind.startswith(LABEL)]
 
     def follow(self) -> DaySubjects:
         """The next day, before anything has come."""
         kinds = {kind: subjects.follow() for kind, subjects in self.kinds.items()}
-        return DaySubjects(None, defaultdict(Subjects, kinds))
+        return DaySubjects(None, defaultdict(Subjects, kinds), self.spending.follow())
 
 
-def feed_charts(closed: ClosedInterval, day: DaySubjects, names: Names, *, with_bins: bool) -> Feeds:
+def feed_charts(
+    closed: ClosedInterval, day: DaySubjects, names: Names, *, price_of: PriceOf, with_bins: bool
+) -> Feeds:
     """What the charts show of the interval; `day` learns of its subjects."""
     found = sort_data(closed.data, names)
     durations = {
@@ -63,10 +82,13 @@ def feed_charts(closed: ClosedInterval, day: DaySubjects, names: Names, *, with_
     whole = _feed_whole(feeds, durations, day)
     _feed_parts(feeds, durations, day)
     _feed_errors(feeds, durations, day, whole)
-    _feed_tokens(feeds, found.tokens, day)
+    _feed_spending(feeds, settle_spending(closed, found.tokens, day.spending, price_of), day)
+    feeds["call_tokens"].append((None, size_percentile(closed.spend_sizes, 95)))
     if found.active.amounts:
         feeds["active"].append((None, found.active))
     late = Amounts({"late_points": Fraction(closed.late_points)})
+    if closed.spends:
+        late.add("late_spans", Fraction(closed.late_spans))
     feeds["interval"].append((None, late))
     for other, values in sorted(found.others.items(), key=lambda item: item[0]):
         value, _ = combine(values)
@@ -142,24 +164,44 @@ def _feed_errors(feeds: Feeds, durations: _Places, day: DaySubjects, whole: Dura
         feeds["error"].append((Subject("error"), Errors(*found[""])))
 
 
-def _feed_tokens(feeds: Feeds, tokens: Mapping[str | None, Amounts], day: DaySubjects) -> None:
+def _feed_spending(feeds: Feeds, spending: Spending, day: DaySubjects) -> None:
     subjects = day.kinds["model"]
-    subjects.choose({model: _tokens(amounts) for model, amounts in tokens.items() if model})
+    tokens = {model: tally.size for model, tally in spending.models.items()}
+    subjects.choose({model: n for model, n in tokens.items() if model})
     seen = subjects.seen()
-    if not seen and not any(_tokens(amounts) for amounts in tokens.values()):
+    if not seen and not any(tokens.values()):
         return
-    whole, rest = _no_tokens(), _no_tokens()
-    for model, amounts in tokens.items():
-        whole.update(amounts)
+    feeds["tokens"].append((None, token_amounts(spending.whole)))
+    feeds["cost"].append((None, cost_amounts(spending, day.spending)))
+    rest = Tally()
+    for model, tally in spending.models.items():
         if model is None or (model and model not in subjects.chosen):
-            rest.update(amounts)
-    feeds["tokens"].append((None, whole))
-    for model in seen:
-        shown = _no_tokens()
-        shown.update(tokens.get(model, Amounts()))
-        feeds["model"].append((Subject("model", model), shown))
-    if _tokens(rest):
-        feeds["model"].append((Subject("model"), rest))
+            rest.add(tally)
+    shown = [(Subject("model", model), spending.models.get(model, Tally())) for model in seen]
+    if rest.size:
+        shown.append((Subject("model"), rest))
+    feeds["model"] += [(subject, token_amounts(tally)) for subject, tally in shown]
+    feeds["model_cost"] += [
+        (subject, dollars(tally.units))
+        for subject, tally in shown
+        if tally.unpriced_tokens < tally.tokens or not tally.tokens
+    ]
+    _feed_labels(feeds, spending, day)
+
+
+def _feed_labels(feeds: Feeds, spending: Spending, day: DaySubjects) -> None:
+    """The cost by values of attributes; what has no chart of its own, or no value, is the rest."""
+    for name in sorted({*spending.labels, *day.labels()}):
+        subjects, units = day.kinds[f"{LABEL}{name}"], spending.labels[name]
+        subjects.choose({value: to_rank(cost) for value, cost in units.items()})
+        rest = spending.whole.units
+        for value in subjects.seen():
+            feeds["label_cost"].append(
+                (Subject(f"{LABEL}{name}", f"{name}={value}"), dollars(units.get(value, 0)))
+            )
+            rest -= units.get(value, 0)
+        if rest and subjects.seen():
+            feeds["label_cost"].append((Subject(f"{LABEL}{name}"), dollars(rest)))
 
 
 def _figure(value: Value) -> Figures:
@@ -180,11 +222,3 @@ def _sum_errors(parts: list[Durations]) -> tuple[Counter[str], int]:
 
 def _count(parts: list[Durations]) -> int:
     return sum(part.histogram.count for part in parts)
-
-
-def _tokens(amounts: Amounts) -> int:
-    return int(sum(amounts.amounts.values()))
-
-
-def _no_tokens() -> Amounts:
-    return Amounts({"input": Fraction(0), "output": Fraction(0)})

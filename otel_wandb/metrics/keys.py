@@ -13,7 +13,9 @@ RESERVED: Final = frozenset(
     {
         "all",
         "avg",
+        "avg_cost_per_request",
         "daily",
+        "daily_total",
         "error_other",
         "first_token_other",
         "operation_other",
@@ -58,9 +60,9 @@ def make_identifier(text: str) -> str:
 
 
 def make_subject(text: str) -> str:
-    """The identifier of free text; a reserved word gets a trailing `_`."""
+    """The identifier of free text; a reserved word gets a trailing `_`, and so does what ends like a rest."""
     word = make_identifier(text)
-    return word + "_" if word in RESERVED else word
+    return word + "_" if word in RESERVED or word.endswith("_other") else word
 
 
 class KeyBook:

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, TypeAlias
 from otel_wandb.marks import FrameRef
 from otel_wandb.metrics.cells import Cell, Key, Memory, Notes
 from otel_wandb.metrics.closed import OVERFLOW, ClosedInterval, Series, Value, combine
+from otel_wandb.metrics.from_spans import SpanTotals, Spend, StoredTotals
 from otel_wandb.metrics.intervals import Interval
 from otel_wandb.metrics.points import Instrument, Stream
 from otel_wandb.metrics.runs import RunSeries
@@ -41,13 +42,14 @@ def matches(name: str, pattern: str) -> bool:
 
 @dataclass(slots=True)
 class OpenInterval:
-    """The points of a service in one interval, by stream."""
+    """The points of a service in one interval, by stream, and what spans told of it."""
 
     interval: Interval
     cells: dict[bytes, Cell] = field(default_factory=dict)
     frames: set[FrameRef] = field(default_factory=set)
     points: int = 0
     late_points: int = 0
+    spans: SpanTotals = field(default_factory=SpanTotals)
     _refused: int = 0
     _newest: tuple[int, str] = (0, "")
     _resources: dict[bytes, Attributes] = field(default_factory=dict)
@@ -78,6 +80,34 @@ class OpenInterval:
         self._newest = max(self._newest, (time_ns, config))
         if resource not in self._resources:
             self._resources[resource] = attributes
+
+    def add_spend(
+        self, spend: Spend, own: Interval, *, config: str, resource: bytes, attributes: Attributes
+    ) -> None:
+        """Count what a span spent; `own` is the interval that it ended in."""
+        late = own.end_ns != self.interval.end_ns
+        self.spans.add(spend, own.end_ns if late else 0)
+        self._newest = max(self._newest, (spend.end_ns, config))
+        if resource not in self._resources:
+            self._resources[resource] = attributes
+            self.spans.add_resource(resource, attributes)
+
+    def restore_spans(self, name: str, stored: StoredTotals) -> None:
+        """Take up what spans told before a restart."""
+        self.spans.restore(name, stored)
+        self._newest = max(self._newest, stored.config)
+        for digest, attributes in stored.resources:
+            self._resources.setdefault(digest, attributes)
+
+    def take_span_state(self, series: RunSeries, key: str) -> tuple[str, bytes] | None:
+        """The state of what spans told since the last call, None if nothing; `key` begins its name."""
+        end_ns = self.interval.end_ns
+        state = self.spans.take_state(series, end_ns, self._newest)
+        if not state:
+            return None
+        name = f"{key}/spans/{end_ns}-{len(self.spans.names):06}"
+        self.spans.names.append(name)
+        return name, state
 
     def recent_keys(self) -> RecentKeys:
         """The delta points in it, by which a repeat is known after it has closed."""
@@ -129,6 +159,9 @@ class OpenInterval:
             late_points=self.late_points,
             dropped=+notes.dropped,
             warnings=+notes.warnings,
+            spends=self.spans.cells,
+            spend_sizes=self.spans.sizes,
+            late_spans=self.spans.late,
         )
 
     def _place_beyond(self, stream: Stream, key: Key, value: Value) -> bool:

@@ -65,6 +65,10 @@ class Service:
                 return None
             interval = self._calendar.interval_at(standing.closed_ns + 1)
 
+    def own_interval(self, time_ns: int) -> Interval:
+        """The interval that the time lies in, closed or not."""
+        return self._calendar.interval_at(time_ns)
+
     def open_interval(self, interval: Interval) -> OpenInterval:
         """What the interval holds so far."""
         opened = self.open.get(interval.end_ns)
@@ -103,7 +107,13 @@ class Service:
 
     def state_names(self) -> list[str]:
         """The names of all its states but those of its streams."""
-        return [*map(self._standing_name, self._standings), *map(self._recent_name, self._recent)]
+        standings, recent = map(self._standing_name, self._standings), map(self._recent_name, self._recent)
+        return [*standings, *recent, self.clock_name]
+
+    @property
+    def clock_name(self) -> str:
+        """The name of the state of its event time, which is there only if spans moved it."""
+        return f"{self.key}/clock/0"
 
     def _standing_name(self, period_ns: int) -> str:
         return f"{self.key}/standing/{period_ns}"

@@ -14,6 +14,7 @@ from otel_wandb.metrics.catalogue import (
     LEVELS,
     MILLISECONDS,
     MODEL,
+    PROVIDER,
     TEMPLATE_SCOPES,
     TOKEN_KINDS,
     TOKEN_TYPE,
@@ -25,6 +26,7 @@ from otel_wandb.metrics.catalogue import (
 )
 from otel_wandb.metrics.closed import OVERFLOW, Family, Level, Series, Summary, Value
 from otel_wandb.metrics.figures import NO_ERRORS, Amounts, Durations
+from otel_wandb.metrics.spending import TokenSource
 from otel_wandb.records import Attributes
 
 _DURATIONS: Final[dict[str, Duration]] = {duration.instrument: duration for duration in DURATIONS}
@@ -58,8 +60,7 @@ class Sorted:
         default_factory=lambda: defaultdict(lambda: defaultdict(list))
     )
     """By pool and entry number, and by the name of the operation."""
-    tokens: defaultdict[str | None, Amounts] = field(default_factory=lambda: defaultdict(Amounts))
-    """By model; the empty one is not known."""
+    tokens: defaultdict[TokenSource | None, Amounts] = field(default_factory=lambda: defaultdict(Amounts))
     active: Amounts = field(default_factory=Amounts)
     others: defaultdict[Other, list[Value]] = field(default_factory=lambda: defaultdict(list))
 
@@ -147,8 +148,9 @@ def _add_tokens(found: Sorted, series: Series, tokens: Tokens) -> bool:
     kind = tokens.kind or TOKEN_KINDS.get(str(series.attributes.get(TOKEN_TYPE, "")), "")
     if not kind or not isinstance(amount, Fraction):
         return False
-    model = None if series.attributes == OVERFLOW else _read_part(MODEL, series.attributes)
-    found.tokens[model].add(kind, amount)
+    attributes = series.attributes
+    source = TokenSource(_read_part(PROVIDER, attributes), _read_part(MODEL, attributes))
+    found.tokens[None if attributes == OVERFLOW else source].add(kind, amount)
     return True
 
 

@@ -9,6 +9,9 @@ A crash costs nothing: the frames of the points of an open interval are held, an
 points are in a row already follows from what was stored with that row: how far the intervals were closed, and
 how far the journal was read. Intervals close between two frames only, so a restart there changes nothing.
 
+What spans told (`from_spans`) is in the same intervals. Its frames do not come again, so it is among the
+states at once, and not only with its row.
+
 Pure: the caller brings the time and the frames, and stores what `take_states` gives.
 """
 
@@ -17,7 +20,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
@@ -25,10 +28,11 @@ import msgspec
 from otel_wandb.marks import FrameRef, Marks
 from otel_wandb.metrics.cells import Memory
 from otel_wandb.metrics.closed import ClosedInterval
+from otel_wandb.metrics.from_spans import Clock, Spend, decode_clock, decode_totals, encode_clock
 from otel_wandb.metrics.histogram import InvalidPointError
 from otel_wandb.metrics.intervals import DAY_NS, SECOND_NS, Calendar
 from otel_wandb.metrics.memories import Memories
-from otel_wandb.metrics.opened import Twin
+from otel_wandb.metrics.opened import OpenInterval, Twin
 from otel_wandb.metrics.points import (
     Kind,
     Stream,
@@ -41,12 +45,13 @@ from otel_wandb.metrics.points import (
 from otel_wandb.metrics.remembered import PREFIX, decode_standing
 from otel_wandb.metrics.runs import RunSeries
 from otel_wandb.metrics.service import Service
-from otel_wandb.records import Metric, MetricBatch, Point
+from otel_wandb.records import Metric, MetricBatch, Point, Resource
 
 _log = logging.getLogger("otel_wandb.metrics")
 
 _OTHER_SERVICE: Final = "other"
 _IDLE_NS: Final = 2 * DAY_NS
+_NO_FRAME: Final[FrameRef] = ("", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,8 @@ class Streams:
         """(signal, reason) -> points dropped since the caller last cleared it."""
         self.open_points = 0
         """How many points wait in open intervals."""
+        self.open_spans = 0
+        """How many spans, of those that spent something."""
         self._limits = limits
         self._marks = marks
         self._twins = twins
@@ -106,6 +113,8 @@ class Streams:
         self._known: dict[tuple[bytes, bytes, bytes], Stream] = {}
         self._open_cells = 0
         self._ready: list[ClosedInterval] = []
+        self._fresh: dict[tuple[RunSeries, int], OpenInterval] = {}
+        self._clocks: set[RunSeries] = set()
         self._pending: dict[str, bytes] = {}
         self._states: dict[str, bytes] = {}
 
@@ -116,8 +125,8 @@ class Streams:
         """
         ours = [(name, state) for name, state in states if name.startswith(PREFIX) and state]
         keys: dict[str, Service] = {}
-        # Where a service stands is read before its other states.
-        for name, state in sorted(ours, key=lambda item: "/standing/" not in item[0]):
+        # Where a service stands is read before its other states, and those in the order of their making.
+        for name, state in sorted(ours, key=lambda item: ("/standing/" not in item[0], item[0])):
             try:
                 _, key, kind, which = name.split("/")
                 if kind == "standing":
@@ -126,6 +135,11 @@ class Streams:
                     keys[key].restore(standing)
                 elif kind == "recent" and key in keys:
                     keys[key].restore_recent(int(which), state)
+                elif kind == "clock":
+                    clock = decode_clock(state)
+                    self._service(clock.series).newest_ns = clock.newest_ns
+                elif kind == "spans":
+                    self._restore_spans(name, state)
                 elif kind == "stream":
                     self._memories.restore(name, bytes.fromhex(which), state)
             except (msgspec.DecodeError, ValueError, ArithmeticError) as error:
@@ -146,10 +160,7 @@ class Streams:
         `written_ns` is when the frame was written. `again` says that it was counted before a restart: what is
         in a row already is passed over, and nothing is counted as dropped a second time.
         """
-        service = self._service(series)
-        if self._replay and not again and service.frame != frame:
-            self._close_until(service, service.newest_ns - self._limits.lateness_ns)
-        service.frame = frame
+        service = self._enter(series, frame, again=again)
         resource = digest_resource(service.key, batch.resource)
         placing = _Placing(service, batch, resource, config, frame, written_ns, again)
         for metric in batch.metrics:
@@ -161,6 +172,33 @@ class Streams:
             if not self._replay:
                 event_ns = min(event_ns, written_ns)
             service.newest_ns = max(service.newest_ns, event_ns)
+
+    def add_spends(
+        self, spends: Iterable[Spend], *, series: RunSeries, config: str, resource: Resource, newest_ns: int
+    ) -> None:
+        """Place what spans spent; a time that is none, or ahead of all by too much, counts as `newest_ns`.
+
+        Never again after a restart: what was given here is in the states.
+        """
+        service = self._service(series)
+        digest = digest_resource(service.key, resource)
+        for spend in spends:
+            sound = 0 < spend.end_ns <= newest_ns + self._limits.future_ns
+            end_ns = spend.end_ns if sound else max(newest_ns, 1)
+            interval = service.find_interval(end_ns, _NO_FRAME, again=False)
+            assert interval is not None  # it is only for what is read again
+            opened = service.open_interval(interval)
+            own = service.own_interval(end_ns)
+            opened.add_spend(spend, own, config=config, resource=digest, attributes=resource.attributes)
+            self.open_spans += 1
+            self._fresh[service.series, interval.end_ns] = opened
+
+    def see_spans(self, event_ns: int, *, series: RunSeries, frame: FrameRef, again: bool) -> None:
+        """Note on replay how far the spans of a service have come: its intervals close by that, too."""
+        service = self._enter(series, frame, again=again)
+        if event_ns > service.newest_ns:
+            service.newest_ns = event_ns
+            self._clocks.add(service.series)
 
     def due(self, read_until_ns: int) -> list[ClosedInterval]:
         """The intervals that are closed by now, by their ends.
@@ -190,8 +228,35 @@ class Streams:
 
         A state replaces the one of the same name; empty bytes delete it.
         """
+        for (series, _), opened in self._fresh.items():
+            state = opened.take_span_state(series, self._services[series].key)
+            if state is not None:
+                self._states[state[0]] = state[1]
+        self._fresh.clear()
+        for series in self._clocks & self._services.keys():
+            service = self._services[series]
+            self._states[service.clock_name] = encode_clock(Clock(series, service.newest_ns))
+        self._clocks.clear()
         states, self._states = self._states, {}
         return list(states.items())
+
+    def _enter(self, series: RunSeries, frame: FrameRef, *, again: bool) -> Service:
+        """The service, of which a frame is placed now; on replay, intervals close between two frames."""
+        service = self._service(series)
+        if self._replay and not again and service.frame != frame:
+            self._close_until(service, service.newest_ns - self._limits.lateness_ns)
+        service.frame = frame
+        return service
+
+    def _restore_spans(self, name: str, state: bytes) -> None:
+        stored = decode_totals(state)
+        service = self._service(stored.series)
+        interval = service.find_interval(stored.end_ns, _NO_FRAME, again=False)
+        assert interval is not None  # it is only for what is read again
+        opened = service.open_interval(interval)
+        before = opened.spans.count
+        opened.restore_spans(name, stored)
+        self.open_spans += opened.spans.count - before
 
     def _service(self, series: RunSeries) -> Service:
         service = self._services.get(series)
@@ -290,11 +355,17 @@ class Streams:
             twins=self._twins,
             first_reach_ns=self._limits.first_reach_ns,
         )
+        later = (key for opened in service.open.values() for key in opened.spans.cells)
+        told = frozenset(name for key in later for name in (key.model, key.answered) if name)
+        closed = replace(closed, told_later=told)
         for digest, memory in memories.items():
             name = f"{service.key}/stream/{digest.hex()}"
             self._pending.update(self._memories.keep(digest, memory, name))
         self._open_cells -= len(interval.cells)
         self.open_points -= interval.points
+        self.open_spans -= interval.spans.count
+        self._fresh.pop((service.series, end_ns), None)
+        self._pending.update((name, b"") for name in interval.spans.names)
         for reason, points in closed.dropped.items():
             self.dropped["metric_points", reason] += points
         for frame in interval.frames:

@@ -5,6 +5,7 @@
     writer.py       Store: opened by the bridge, written to in transactions, mended
     transaction.py  Transaction: what may be written
     reader.py       StoreReader: what may be read, beside the writer
+    feedback.py     scores: both of them, for what is not a call
     shapes.py       what goes in and comes out
     schema.py       the tables, and migrations from older versions
     database.py     one SQLite connection with our errors and settings
@@ -12,6 +13,7 @@
     recovery.py     what is still readable of a damaged store
 """
 
+from otel_wandb.store.feedback import NewFeedback, QueuedFeedback, StoredFeedback
 from otel_wandb.store.reader import StoreReader
 from otel_wandb.store.shapes import (
     DeadLetter,
@@ -36,15 +38,18 @@ __all__ = [
     "Destination",
     "Mark",
     "NewCall",
+    "NewFeedback",
     "NewRow",
     "NewRun",
     "QueuedCall",
+    "QueuedFeedback",
     "QueuedRow",
     "RecentTrace",
     "Snapshot",
     "Store",
     "StoreReader",
     "StoredCall",
+    "StoredFeedback",
     "StoredRow",
     "StoredRun",
     "Transaction",

@@ -23,6 +23,7 @@ _ORPHANS: Final = (  # and the table that has lost a row where there are any
     ("bodies", "DELETE FROM calls WHERE id NOT IN (SELECT id FROM bodies)"),
     ("destinations", "DELETE FROM calls WHERE destination NOT IN (SELECT id FROM destinations)"),
     ("destinations", "DELETE FROM runs WHERE destination NOT IN (SELECT id FROM destinations)"),
+    ("destinations", "DELETE FROM feedback WHERE destination NOT IN (SELECT id FROM destinations)"),
     ("runs", "DELETE FROM rows WHERE run NOT IN (SELECT id FROM runs)"),
     ("", _BODIES_WITHOUT_CALL),
     ("", "DELETE FROM dead_letters WHERE call_id NOT IN (SELECT id FROM calls)"),
@@ -38,6 +39,7 @@ _LAST_ID: Final = (
     " ifnull((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'last_call_id'), 0))"
 )
 _WAITING_ROWS: Final = "SELECT count(*) FROM rows WHERE state = 'waiting'"
+_WAITING_FEEDBACK: Final = "SELECT count(*) FROM feedback WHERE state = 'waiting'"
 _DOUBTFUL: Final = (
     "SELECT id FROM calls c WHERE destination = ? AND id BETWEEN ? AND ?"
     " AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.destination = c.destination AND o.call_id = c.id)"
@@ -84,6 +86,7 @@ def balance_books(
     target.execute("UPDATE outbox SET in_flight_since_s = 0.0")
     lost = _settle_calls(target)
     _settle(target, "rows", _WAITING_ROWS)
+    _settle(target, "feedback", _WAITING_FEEDBACK)
     if holes.get("counts") or holes.get("waiting"):
         for signal in ("spans", "log_records", "metric_points"):
             _settle(target, signal, f"SELECT n FROM waiting WHERE signal = '{signal}'")  # noqa: S608

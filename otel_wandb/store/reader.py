@@ -12,6 +12,7 @@ import google_crc32c
 
 from otel_wandb.errors import StoreError
 from otel_wandb.store.database import DamageError, Database, Row, beside, open_for_reading
+from otel_wandb.store.feedback import FeedbackReader, count_waiting
 from otel_wandb.store.files import DAMAGE_NOTE
 from otel_wandb.store.shapes import (
     Counts,
@@ -74,7 +75,9 @@ _WANTED = (
 _UNSETTLED = (
     "SELECT EXISTS (SELECT 1 FROM destinations d WHERE EXISTS"
     " (SELECT 1 FROM outbox o WHERE o.destination = d.id AND o.call_id <= ?))"
+    " OR EXISTS (SELECT 1 FROM feedback WHERE state = 'waiting' AND id <= ?)"
 )
+_FLUSH = "SELECT last_call_id, last_feedback_id FROM flushes WHERE token = ?"
 _DIGESTS = "SELECT id, digest, event_ns FROM digests WHERE id > ? ORDER BY id LIMIT ?"
 _RECENT = "SELECT id, trace_id, memory, event_ns FROM recent WHERE id > ? ORDER BY id LIMIT ?"
 
@@ -126,6 +129,7 @@ class StoreReader:
 
     def __init__(self, access: Access) -> None:
         self._access = access
+        self.feedback = FeedbackReader(self._ask)
 
     def marks(self) -> dict[str, Mark]:
         """The reading positions of each segment of the journal."""
@@ -275,14 +279,12 @@ class StoreReader:
         return dict(self._ask(_rows_of("SELECT name, value FROM states")))
 
     def flush_settled(self, token: bytes) -> bool | None:
-        """Whether no call that a flush waits for is in the outbox; None where the flush is not known."""
+        """Whether nothing that a flush waits for waits itself; None where the flush is not known."""
 
         def read(database: Database) -> bool | None:
             with database.snapshot():
-                last_id = database.value("SELECT last_call_id FROM flushes WHERE token = ?", (token,))
-                if last_id is None:
-                    return None
-                return not database.number(_UNSETTLED, (last_id,))
+                rows = database.rows(_FLUSH, (token,))
+                return not database.number(_UNSETTLED, rows[0]) if rows else None
 
         return self._ask(read)
 
@@ -343,6 +345,8 @@ def _read_waiting(database: Database) -> dict[str, int]:
     waiting = dict(database.rows("SELECT signal, n FROM waiting"))
     if rows := _count_waiting_rows(database):
         waiting["rows"] = rows
+    if feedback := count_waiting(database):
+        waiting["feedback"] = feedback
     return waiting
 
 

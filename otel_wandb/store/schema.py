@@ -62,6 +62,19 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         # What the metrics line and the views know, by name.
         "CREATE TABLE states (name TEXT NOT NULL PRIMARY KEY, value BLOB NOT NULL)",
     ),
+    (
+        # Scores. They are few, so there is room for indexes; `uid` is what Weave calls one.
+        "CREATE TABLE feedback (id INTEGER PRIMARY KEY, destination INTEGER NOT NULL,"
+        " uid TEXT NOT NULL UNIQUE, trace_id TEXT NOT NULL, span_id TEXT NOT NULL, scored_by TEXT NOT NULL,"
+        " body BLOB NOT NULL, after_call_id INTEGER NOT NULL, state TEXT NOT NULL, in_flight_since_s REAL,"
+        " status INTEGER NOT NULL DEFAULT 0, answer TEXT NOT NULL DEFAULT '',"
+        " reason TEXT NOT NULL DEFAULT '')",
+        "CREATE INDEX waiting_feedback ON feedback (destination, id) WHERE state = 'waiting'",
+        # Which calls the youngest responses belong to: scores may name their call by the response.
+        "CREATE TABLE responses (id INTEGER PRIMARY KEY, response INTEGER NOT NULL, trace_id TEXT NOT NULL,"
+        " span_id TEXT NOT NULL, destination INTEGER NOT NULL)",
+        "ALTER TABLE flushes ADD COLUMN last_feedback_id INTEGER NOT NULL DEFAULT 0",
+    ),
 )
 
 _NOTES: Final = (

@@ -41,6 +41,11 @@ class QueuedCall(NamedTuple):
     body: bytes
     in_flight_since_s: float | None
 
+    @property
+    def weave_id(self) -> str:
+        """What Weave calls it."""
+        return self.span_id
+
 
 class StoredCall(NamedTuple):
     """A call, and what became of it."""

@@ -10,6 +10,7 @@ import google_crc32c
 
 from otel_wandb.ledger import as_received
 from otel_wandb.store.database import PAGE_BYTES, Database
+from otel_wandb.store.feedback import FeedbackWriter, NewFeedback
 from otel_wandb.store.shapes import Mark, NewCall, NewRow, NewRun
 
 _BUFFER_CALLS: Final = 1000
@@ -73,6 +74,7 @@ class Transaction:
         self.began_attempt = False
         self._database = database
         self._counts: Counter[tuple[str, str, str]] = Counter()
+        self.feedback = FeedbackWriter(database, self.add_count)
         self._marks: dict[str, Mark | None] = {}
         self._waiting: dict[str, int] = {}
         self._calls: list[tuple[int, int, str, str, int, str, int | None]] = []
@@ -171,6 +173,16 @@ class Transaction:
             sql = "INSERT OR REPLACE INTO dead_letters (call_id, status, answer, reason) VALUES (?, ?, ?, ?)"
             self._database.run(sql, (call_id, status, answer, reason))
             self.add_count("calls", "rejected", 1, reason)
+            self.feedback.bury_of_call(call_id)
+
+    def add_feedback(self, feedback: NewFeedback) -> bool:
+        """Store the feedback, which waits until its call is delivered; False if its id is there already."""
+        return self.feedback.add(feedback, self._last_id)
+
+    def find_destination(self, trace_id: str, span_id: str) -> int | None:
+        """The destination of the call, where there are several to choose from."""
+        self._write_calls()
+        return self.feedback.find_destination(trace_id, span_id)
 
     def add_run(self, run: NewRun) -> int:
         """The id of the run, which is made at the first call, and described anew at the others."""
@@ -220,17 +232,18 @@ class Transaction:
             self._counts.update(as_received(counts))
             self._database.run(_KEEP_FRONTS, (_FRONTS_KEPT,))
 
-    def add_flush(self, token: bytes, last_call_id: int) -> None:
-        """Note a flush: it is settled once no call up to that id is in the outbox."""
-        sql = "INSERT OR REPLACE INTO flushes (token, last_call_id) VALUES (?, ?)"
-        self._database.run(sql, (token, last_call_id))
+    def add_flush(self, token: bytes, last_call_id: int, last_feedback_id: int = 0) -> None:
+        """Note a flush: it is settled once neither a call nor feedback up to those ids waits."""
+        sql = "INSERT OR REPLACE INTO flushes (token, last_call_id, last_feedback_id) VALUES (?, ?, ?)"
+        self._database.run(sql, (token, last_call_id, last_feedback_id))
         self._database.run(_KEEP_FLUSHES, (_FLUSHES_KEPT,))
 
     def prune(self, keep_bytes: int) -> int:
         """How many calls were removed to hold no more: the oldest delivered, then the oldest dead letters.
 
-        If that is not enough, the oldest rows that are delivered or given up go, too. What waits is never
-        removed, so the store may stay larger. The file does not shrink; its free pages are used again.
+        If that is not enough, the oldest feedback and rows that are delivered or given up go, too. What
+        waits is never removed, so the store may stay larger. The file does not shrink; its free pages are
+        used again.
         """
         self._write_calls()
         removed = 0
@@ -240,6 +253,8 @@ class Transaction:
             for sql in _REMOVE_CALL:
                 self._database.run_many(sql, chunk)
             removed += len(chunk)
+        while self._used_bytes() > keep_bytes and self.feedback.prune():
+            pass
         while self._used_bytes() > keep_bytes and (chunk := self._database.rows(_SETTLED_ROWS)):
             self._database.run_many("DELETE FROM rows WHERE id = ?", chunk)
         return removed

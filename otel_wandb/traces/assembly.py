@@ -114,6 +114,18 @@ class Assembly:
         """How many traces are open."""
         return len(self._open)
 
+    def is_open(self, trace_id: str) -> bool:
+        """Whether something of the trace waits here."""
+        return trace_id in self._open
+
+    def has_given_out(self, trace_id: str, span_id: str) -> bool:
+        """Whether the span was given out, as far as that is remembered."""
+        trace = self._open.get(trace_id)
+        if trace is not None:
+            return span_id in trace.known
+        earlier = self._recent.get(trace_id)
+        return earlier is not None and span_id in decode_memory(earlier[0])[0]
+
     def restore(self, trace_id: str, memory: bytes, event_ns: int) -> None:
         """Remember a trace of which parts were given out before a restart."""
         earlier, newest_ns = self._recent.get(trace_id, (b"", 0))

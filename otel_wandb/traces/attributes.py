@@ -65,6 +65,8 @@ class CallAttributes(msgspec.Struct, omit_defaults=True, gc=False):
     trace_state: str | None = None
     dropped: dict[str, int] | None = None
     """What the producer had already dropped of the span."""
+    provider_cost_usd: float | None = None
+    """What the producer itself says that it cost; ours is in the summary."""
 
 
 def shape_attributes(node: Node) -> CallAttributes:
@@ -104,6 +106,8 @@ def shape_attributes(node: Node) -> CallAttributes:
     )
     if span.trace_state or span.links or span.dropped_attributes or span.dropped_events or span.dropped_links:
         _add_rarities(attributes, span)
+    if facts.provider_cost_usd is not None:
+        attributes.provider_cost_usd = facts.provider_cost_usd
     if facts.conversation_id and facts.session_id and facts.conversation_id != facts.session_id:
         attributes.metadata = {**(facts.metadata or {}), "conversation_id": facts.conversation_id}
     return attributes

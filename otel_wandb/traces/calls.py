@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -18,11 +18,16 @@ import msgspec
 
 from otel_wandb.conventions.decoding import encode_text, plain
 from otel_wandb.conventions.facts import Facts, Json
+from otel_wandb.conventions.scores import Score, scores_of
 from otel_wandb.conventions.times import iso_time
+from otel_wandb.metrics.from_spans import Spend
+from otel_wandb.metrics.pricing import Cost
+from otel_wandb.metrics.spending import PriceOf, no_price
 from otel_wandb.records import SPAN_KIND_CONSUMER, SPAN_KIND_SERVER, STATUS_ERROR, Span
 from otel_wandb.traces.attributes import CallAttributes, shape_attributes
 from otel_wandb.traces.bodies import shape_body
 from otel_wandb.traces.finished import FinishedTrace, Placed
+from otel_wandb.traces.spends import read_spend
 from otel_wandb.traces.threads import thread_calls
 from otel_wandb.traces.tree import Node, Tree
 from otel_wandb.traces.usage import model_of
@@ -37,6 +42,7 @@ class CallSummary(msgspec.Struct, omit_defaults=True, gc=False):
 
     status_counts: dict[str, int]
     usage: dict[str, dict[str, int]] | None = None
+    cost: Cost | None = None
 
 
 class Call(msgspec.Struct, omit_defaults=True, gc=False):
@@ -67,30 +73,51 @@ class Call(msgspec.Struct, omit_defaults=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class ShapedTrace:
-    """The calls in the order of the spans, the number of spans folded away, warnings by `dialect:code`."""
+    """The calls in the order of the spans, the number of spans folded away, warnings by `dialect:code`.
+
+    `scores` are what the spans tell of calls, each with the id of the span that tells it; `spends` is what
+    the calls spent.
+    """
 
     calls: list[Call]
     folded: int
     warnings: Counter[str]
+    scores: list[tuple[str, Score]]
+    spends: list[Spend]
 
 
 def shape_trace(
-    trace: FinishedTrace, *, project_of: Callable[[Placed], tuple[str, str]], fold_asgi: bool = True
+    trace: FinishedTrace,
+    *,
+    project_of: Callable[[Placed], tuple[str, str]],
+    fold_asgi: bool = True,
+    price_of: PriceOf = no_price,
+    cost_by: Sequence[str] = (),
 ) -> ShapedTrace:
-    """The calls of a trace, or of a part of one. Never raises on account of what the spans hold."""
+    """The calls of a trace, or of a part of one. Never raises on account of what the spans hold.
+
+    `cost_by` names the attributes that go with what is spent.
+    """
     tree = Tree(trace, fold_asgi=fold_asgi)
     thread_calls(tree, trace, project_of)
     warnings: Counter[str] = Counter()
     calls = []
+    scores: list[tuple[str, Score]] = []
+    spends: list[Spend] = []
     for node in tree.nodes:
-        calls.append(_shape(node, tree, trace))
+        spend = None if node.usage is None else read_spend(node, price_of, cost_by)
+        if spend is not None:
+            spends.append(spend)
+        calls.append(_shape(node, tree, trace, spend))
+        if node.facts.scores:
+            scores += ((node.span.span_id, score) for score in scores_of(node.facts))
         for warning in node.facts.warnings or ():
             warnings[f"{node.facts.dialect or 'none'}:{warning.split(':', 1)[0]}"] += 1
     tree.release()
-    return ShapedTrace(calls, len(tree.folded), warnings)
+    return ShapedTrace(calls, len(tree.folded), warnings, scores, spends)
 
 
-def _shape(node: Node, tree: Tree, trace: FinishedTrace) -> Call:
+def _shape(node: Node, tree: Tree, trace: FinishedTrace, spend: Spend | None) -> Call:
     span, facts, kind = node.span, node.facts, node.kind
     attributes = shape_attributes(node)
     inputs, output = shape_body(facts, kind)
@@ -108,6 +135,7 @@ def _shape(node: Node, tree: Tree, trace: FinishedTrace) -> Call:
         CallSummary(
             {"success": node.fine, "error": node.failed},
             {model_of(facts): node.usage} if node.usage is not None else None,
+            spend.price.to_cost() if spend is not None and spend.price is not None else None,
         ),
         parent_id,
         facts.display_name[:_MAX_DISPLAY_CHARS] if facts.display_name else None,
