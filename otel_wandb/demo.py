@@ -315,11 +315,12 @@ def _describe_next(demo: Demo) -> str:
 
 def _wait_for_the_user(url: str) -> None:
     question = '{"question": "What survives a SIGKILL?"}'
-    click.echo(
-        f"The service goes on until you press Ctrl-C. Ask it something:\n"
-        f"  curl {url}/chat -H 'content-type: application/json' -d '{question}'"
-    )
     try:
-        signal.pause()
+        click.echo(
+            f"The service goes on until you press Ctrl-C. Ask it something:\n"
+            f"  curl {url}/chat -H 'content-type: application/json' -d '{question}'"
+        )
+        while True:  # not `signal.pause`: a signal just before it would be heeded at the next one only
+            time.sleep(_LOOK_EVERY_S)
     except KeyboardInterrupt:
         click.echo()
