@@ -7,10 +7,11 @@ tests and in memory mode, as a thread.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from otel_wandb import __version__
@@ -18,10 +19,12 @@ from otel_wandb.config import Settings
 from otel_wandb.datadir import BridgeInfo, BridgeLock, DataDir
 from otel_wandb.delivery.wandb import WandbDelivery
 from otel_wandb.delivery.weave import DeliveryProgress, WeaveDelivery
+from otel_wandb.dialects import load_dialects
 from otel_wandb.drain import Drain, Source
 from otel_wandb.errors import OtelWandbError, StoreError
 from otel_wandb.fronts import read_fronts
 from otel_wandb.journal import JournalReader
+from otel_wandb.ledger import MAPPING_WARNINGS
 from otel_wandb.memory import MemoryJournal
 from otel_wandb.store import Store
 
@@ -89,6 +92,8 @@ class Bridge:
         if deliver:
             self._deliveries.append(WeaveDelivery(store, settings_of=self.settings_of))
             self._deliveries.append(WandbDelivery(store, settings_of=self.settings_of))
+        dialects = load_dialects()
+        self._count_broken(dialects.broken)
         self._drain = Drain(
             source,
             store,
@@ -96,6 +101,7 @@ class Bridge:
             settings_of=self.settings_of,
             waits_for_delivery=lambda: not self._offline,
             replay=replay,
+            reader=dialects.reader,
         )
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -264,6 +270,11 @@ class Bridge:
     def _doing(self) -> str:
         doing = [f"{self._drain.open_traces} traces open"]
         return "; ".join(dict.fromkeys(doing + [delivery.sentence() for delivery in self._deliveries]))
+
+    def _count_broken(self, names: Iterable[str]) -> None:
+        for name in names:
+            with contextlib.suppress(StoreError), self._store.transaction() as tx:
+                tx.add_count(MAPPING_WARNINGS, name, 1, "dialect_not_loaded")
 
     def _start_delivery(self) -> None:
         if self._delivery_threads:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from otel_wandb.config import Settings
+from otel_wandb.conventions import BUILT_IN, Reader
 from otel_wandb.journal import Damage, Frame, Segment
 from otel_wandb.marks import Marks
 from otel_wandb.pipeline import Pipeline
@@ -58,6 +59,7 @@ class Drain:
         settings_of: Callable[[str], Settings],
         waits_for_delivery: Callable[[], bool],
         replay: bool = False,
+        reader: Reader = BUILT_IN,
     ) -> None:
         self.read_bytes = 0
         """How much was read since the start."""
@@ -67,6 +69,7 @@ class Drain:
         self._settings_of = settings_of
         self._waits_for_delivery = waits_for_delivery
         self._replay = replay
+        self._reader = reader
         self._tidied_s = time.monotonic()
         # The wall clock as it was, plus what has passed since: jumps of the system's clock end no trace.
         self._clock_offset_ns = time.time_ns() - time.monotonic_ns()
@@ -130,6 +133,7 @@ class Drain:
             settings_of=self._settings_of,
             bridge_id=self._store.bridge_id,
             replay=self._replay,
+            reader=self._reader,
         )
         self._destinations = Destinations()
         self._positions: dict[str, int] = {}

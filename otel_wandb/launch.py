@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -28,14 +29,22 @@ def run_instrumented(command: Sequence[str], data_dir: Path | None = None) -> No
     resolve(
         environ=environment
     )  # what is wrong is told before the service runs, not in the middle of its log
-    program = shutil.which(command[0], path=environment.get("PATH")) if command else None
-    if program is None:
+    if not command:
         raise ConfigError(
-            f"there is no program {command[0]!r} on PATH; is its environment active?"
-            if command
-            else "there is nothing to run; name a command, as in `otel-wandb run -- uvicorn app:app`"
+            "there is nothing to run; name a command, as in `otel-wandb run -- uvicorn app:app`"
+        )
+    program = find_program(command[0], environment.get("PATH"))
+    if program is None:
+        beside = Path(sys.executable).parent
+        raise ConfigError(
+            f"there is no program {command[0]!r} on PATH or in {beside}; is its environment active?"
         )
     os.execve(program, [program, *command[1:]], environment)  # noqa: S606  no shell is the point
+
+
+def find_program(name: str, path: str | None) -> str | None:
+    """Where it is: on PATH, else beside the Python that we run in, whose environment may not be active."""
+    return shutil.which(name, path=path) or shutil.which(name, path=str(Path(sys.executable).parent))
 
 
 def make_environment(environ: Mapping[str, str], data_dir: Path | None = None) -> dict[str, str]:

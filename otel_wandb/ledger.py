@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 SIGNALS: Final = ("spans", "log_records", "metric_points", "calls", "feedback", "rows")
+MAPPING_WARNINGS: Final = "mapping_warnings"
+"""Not a signal: counted under it, by dialect and code, is what the dialects warned of."""
+
 _OUTCOMES: Final = ("received", "delivered", "sampled_out", "rejected", "dropped")
 _REFUSALS: Final = ("rejected", "dropped")
 _COLUMNS: Final = ("", "received", "delivered", "sampled out", "rejected", "dropped", "waiting", "")
@@ -51,6 +54,8 @@ class Ledger:
 
     lines: Mapping[str, Line]
     beside: Counts = field(default_factory=dict)
+    mapping_warnings: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """By dialect, then code (`conventions.warnings`)."""
 
     @property
     def balanced(self) -> bool:
@@ -68,6 +73,7 @@ class Ledger:
             {"signal": signal, "outcome": outcome, "reason": reason, "n": n}
             for (signal, outcome, reason), n in sorted(self.beside.items())
         ]
+        document[MAPPING_WARNINGS] = {name: dict(codes) for name, codes in self.mapping_warnings.items()}
         return document
 
 
@@ -96,7 +102,10 @@ def compose(
         held[signal] += n
     lines = {signal: _compose_line(signal, total, held[signal]) for signal in SIGNALS}
     beside = {key: n for key, n in total.items() if n and (key[0] not in SIGNALS or key[1] not in _OUTCOMES)}
-    return Ledger(lines, beside)
+    warnings: dict[str, dict[str, int]] = {}
+    for key in sorted(key for key in beside if key[0] == MAPPING_WARNINGS):
+        warnings.setdefault(key[1], {})[key[2]] = beside.pop(key)
+    return Ledger(lines, beside, warnings)
 
 
 def as_received(refused: Counts) -> dict[tuple[str, str, str], int]:
@@ -119,6 +128,11 @@ def render(ledger: Ledger) -> str:
     text += [
         f"beside the balance: {n:,} {signal} {outcome}{f' ({reason})' if reason else ''}"
         for (signal, outcome, reason), n in sorted(ledger.beside.items())
+    ]
+    text += [
+        f"mapping warnings: {n:,} {code} ({dialect})"
+        for dialect, codes in ledger.mapping_warnings.items()
+        for code, n in codes.items()
     ]
     return "\n".join(text)
 

@@ -88,6 +88,13 @@ class MetricsLine:
         series = self._series(resource, config)
         self._streams.add_spends(spends, series=series, config=config, resource=resource, newest_ns=newest_ns)
 
+    def add_warnings(self, n: int, end_ns: int, *, resource: Resource, config: str, newest_ns: int) -> None:
+        """Count what the dialects warned of a span, once; its time is not ahead of `newest_ns` by much."""
+        series = self._series(resource, config)
+        self._streams.add_warnings(
+            n, end_ns, series=series, config=config, resource=resource, newest_ns=newest_ns
+        )
+
     def see_spans(
         self, event_ns: int, *, resource: Resource, config: str, frame: FrameRef, again: bool
     ) -> None:

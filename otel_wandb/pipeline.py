@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from otel_wandb.config import Settings
+from otel_wandb.conventions import BUILT_IN, Reader
 from otel_wandb.errors import InputError
 from otel_wandb.feedback_line import FeedbackLine
 from otel_wandb.ingest.otlp import Decoded, decode
 from otel_wandb.journal import Damage, Frame, Kind
+from otel_wandb.ledger import MAPPING_WARNINGS
 from otel_wandb.marks import Marks
 from otel_wandb.metrics.runs import service_of
 from otel_wandb.metrics_line import MetricsLine, project_of
@@ -22,8 +24,10 @@ from otel_wandb.records import LogBatch, MetricBatch, SpanBatch
 from otel_wandb.redaction import Redactor
 from otel_wandb.traces.assembly import Assembly, AssemblyLimits
 from otel_wandb.traces.bounds import bound_call
-from otel_wandb.traces.calls import Call, shape_trace
+from otel_wandb.traces.calls import Call, ShapedTrace, shape_tree
 from otel_wandb.traces.finished import FinishedTrace, Placed
+from otel_wandb.traces.joins import ModelCalls, join_calls
+from otel_wandb.traces.tree import Tree
 from otel_wandb.work import ResponsePlace, ShapedCall, Work
 
 _log = logging.getLogger("otel_wandb.pipeline")
@@ -33,6 +37,7 @@ _DIGEST_BYTES = 16
 _MEDIA_FROM_BYTES = 64 << 10  # no smaller limit can be set
 _MAX_CALL_BYTES = 31 << 20  # the service refuses requests of more than 32 MiB
 _MAX_DIGESTS = 1_000_000
+_TRACES_AT_ONCE = 64
 
 
 def limits_of(settings: Settings) -> AssemblyLimits:
@@ -53,7 +58,7 @@ class Pipeline:
     """Frames in, work out. Not thread-safe.
 
     `settings_of` gives the settings that a frame names by digest; `replay` makes the newest event time the
-    clock, so that the outcome depends on the input alone.
+    clock, so that the outcome depends on the input alone. `reader` knows the dialects.
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class Pipeline:
         settings_of: Callable[[str], Settings],
         bridge_id: str,
         replay: bool = False,
+        reader: Reader = BUILT_IN,
     ) -> None:
         self.assembly = Assembly(limits_of(settings), marks)
         self.metrics = MetricsLine(
@@ -78,8 +84,10 @@ class Pipeline:
         self._marks = marks
         self._settings_of = settings_of
         self._replay = replay
+        self._reader = reader
         self._digests: dict[bytes, int] = {}
         self._redactor = Redactor()
+        self._model_calls = ModelCalls()
         self.feedback = FeedbackLine(assembly=self.assembly, settings_of=settings_of, redactor=self._redactor)
         self._work = Work()
 
@@ -95,6 +103,7 @@ class Pipeline:
         self._digests.update(digests)
         self.metrics.restore(states)
         self.feedback.restore(states, places)
+        self._model_calls.restore(states)
         for trace_id, memory, event_ns in memories:
             self.assembly.restore(trace_id, memory, event_ns)
             self.newest_event_ns = max(self.newest_event_ns, event_ns)
@@ -167,7 +176,11 @@ class Pipeline:
         """The effects since the last call."""
         work, self._work = self._work, Work()
         work.memories = self.assembly.take_memories()
-        work.states = [*self.metrics.take_states(), *self.feedback.take_states()]
+        work.states = [
+            *self.metrics.take_states(),
+            *self.feedback.take_states(),
+            *self._model_calls.take_states(),
+        ]
         work.feedback, work.places = self.feedback.take_ready(), self.feedback.take_places()
         for line in (self.metrics, self.feedback):
             work.counts.update(line.counts)
@@ -257,38 +270,66 @@ class Pipeline:
         self.assembly.dropped.clear()
 
     def _shape(self, traces: list[FinishedTrace]) -> None:
+        for begin in range(0, len(traces), _TRACES_AT_ONCE):
+            trees = [tree for trace in traces[begin : begin + _TRACES_AT_ONCE] if (tree := self._grow(trace))]
+            nodes = [node for tree in trees for node in tree.nodes]
+            join_calls(nodes, self._project_of, self._model_calls)
+            for tree in trees:
+                self._shape_tree(tree)
+
+    def _grow(self, trace: FinishedTrace) -> Tree | None:
+        try:
+            fold_asgi = self._settings_of(trace.spans[0].config).fold_asgi
+            return Tree(trace, fold_asgi=fold_asgi, reader=self._reader)
+        except Exception:  # noqa: BLE001  a mistake of ours costs one trace, not the bridge
+            self._give_up(trace)
+            return None
+
+    def _shape_tree(self, tree: Tree) -> None:
+        counts, trace = self._work.counts, tree.trace
+        config = trace.spans[0].config
+        try:
+            shaped = shape_tree(
+                tree,
+                project_of=self._project_of,
+                price_of=self.metrics.prices(config).price,
+                cost_by=tuple(filter(None, self._settings_of(config).cost_by.split(","))),
+            )
+        except Exception:  # noqa: BLE001  as above
+            self._give_up(trace)
+            return
+        counts["spans", "delivered", ""] += len(trace.spans) - shaped.folded
+        counts["spans", "dropped", "folded"] += shaped.folded
+        counts["log_records", "delivered", ""] += sum(len(p.logs) for p in trace.spans)
+        for (dialect, code), n in shaped.warnings.items():
+            counts[MAPPING_WARNINGS, dialect, code] += n
+        by_id = {placed.span.span_id: placed for placed in trace.spans}
+        for call in shaped.calls:
+            self._work.calls.append(self._finish_call(call, by_id[call.id]))
+        self._measure(shaped, by_id)
+        self.feedback.add_trace(trace, shaped, lambda span_id: self._place_of(by_id[span_id]))
+
+    def _measure(self, shaped: ShapedTrace, by_id: Mapping[str, Placed]) -> None:
+        for spend in shaped.spends:
+            placed = by_id[spend.span_id]
+            self.metrics.add_spends(
+                [spend], resource=placed.resource, config=placed.config, newest_ns=self.newest_event_ns
+            )
+        for span_id, n in shaped.warned:
+            placed = by_id[span_id]
+            self.metrics.add_warnings(
+                n,
+                placed.span.end_ns,
+                resource=placed.resource,
+                config=placed.config,
+                newest_ns=self.newest_event_ns,
+            )
+
+    def _give_up(self, trace: FinishedTrace) -> None:
         counts = self._work.counts
-        for trace in traces:
-            settings = self._settings_of(trace.spans[0].config)
-            try:
-                shaped = shape_trace(
-                    trace,
-                    project_of=self._project_of,
-                    fold_asgi=settings.fold_asgi,
-                    price_of=self.metrics.prices(trace.spans[0].config).price,
-                    cost_by=tuple(filter(None, settings.cost_by.split(","))),
-                )
-            except Exception:  # noqa: BLE001  a mistake of ours costs one trace, not the bridge
-                _log.exception("Trace %s could not be shaped into calls; it is dropped.", trace.trace_id)
-                counts["spans", "dropped", "unshapable"] += len(trace.spans)
-                counts["log_records", "dropped", "unshapable"] += sum(len(p.logs) for p in trace.spans)
-                continue
-            counts["spans", "delivered", ""] += len(trace.spans) - shaped.folded
-            counts["spans", "dropped", "folded"] += shaped.folded
-            counts["log_records", "delivered", ""] += sum(len(p.logs) for p in trace.spans)
-            self._work.warnings.update(shaped.warnings)
-            by_id = {placed.span.span_id: placed for placed in trace.spans}
-            for call in shaped.calls:
-                self._work.calls.append(self._finish_call(call, by_id[call.id]))
-            for spend in shaped.spends:
-                placed = by_id[spend.span_id]
-                self.metrics.add_spends(
-                    [spend],
-                    resource=placed.resource,
-                    config=placed.config,
-                    newest_ns=self.newest_event_ns,
-                )
-            self.feedback.add_trace(trace, shaped, lambda span_id: self._place_of(by_id[span_id]))  # noqa: B023  used at once
+        _log.exception("Trace %s could not be shaped into calls; it is dropped.", trace.trace_id)
+        counts["spans", "dropped", "unshapable"] += len(trace.spans)
+        counts["log_records", "dropped", "unshapable"] += sum(len(p.logs) for p in trace.spans)
 
     def _finish_call(self, call: Call, placed: Placed) -> ShapedCall:
         entity, project = self._project_of(placed)

@@ -80,7 +80,6 @@ class Work:
     places: list[ResponsePlace] = field(default_factory=list)
     states: list[tuple[str, bytes]] = field(default_factory=list)
     flushes: list[bytes] = field(default_factory=list)
-    warnings: Counter[str] = field(default_factory=Counter)
 
     def __bool__(self) -> bool:
         return bool(

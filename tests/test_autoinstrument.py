@@ -18,7 +18,7 @@ from otel_wandb.launch import make_environment
 from otel_wandb.status import read_status
 from tests.deadlines import wait_for
 from tests.peers.weave import WeavePeer
-from tests.services.launched import PYTHON, calls_of, end_bridge, run, run_code, run_plain
+from tests.services.launched import PYTHON, QUICK, calls_of, end_bridge, run, run_code, run_plain
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # real servers with real workers
 
@@ -385,22 +385,34 @@ def test_the_services_own_weave_goes_on(online: WeavePeer, moment: str) -> None:
     assert "answer" in ops[0]
 
 
-def test_the_services_own_run_goes_on(online: WeavePeer, tmp_path: Path) -> None:
-    output = run_code(
-        code_of(
-            """
-            import wandb
-            from opentelemetry import trace
-            run = wandb.init(project="own", mode="offline")
-            with trace.get_tracer("t").start_as_current_span("ours"):
-                run.log({"loss": 1.0})
-            assert wandb.run is run
-            print(run.dir)
-            run.finish()
-            """
-        ),
-        WANDB_DIR=str(tmp_path),
-        WANDB_SILENT="true",
-    )
+OWN_RUN = """
+    import wandb
+    run = wandb.init(project="own", mode="offline")
+"""
+SPAN_IN_OWN_RUN = """
+    from opentelemetry import trace
+    with trace.get_tracer("t").start_as_current_span("ours"):
+        run.log({"loss": 1.0})
+    assert wandb.run is run
+    assert (run.step, run.summary["loss"], run.project) == (1, 1.0, "own")
+    run.finish()
+"""
+BEGIN = {
+    "run": """
+    from opentelemetry.instrumentation.auto_instrumentation import initialize
+    initialize(swallow_exceptions=False)
+""",
+    "configure": """
+    import otel_wandb
+    otel_wandb.configure()
+""",
+}
+
+
+@pytest.mark.parametrize("way", BEGIN)
+@pytest.mark.parametrize("moment", ["after", "before"])
+def test_the_services_own_run_goes_on(online: WeavePeer, tmp_path: Path, way: str, moment: str) -> None:
+    parts = [BEGIN[way], OWN_RUN] if moment == "after" else [OWN_RUN, BEGIN[way]]
+    run_plain(code_of(*parts, SPAN_IN_OWN_RUN), WANDB_DIR=str(tmp_path), WANDB_SILENT="true", **QUICK)
     assert names_in_weave(online) == {"ours"}
-    assert list(Path(output.strip()).parent.glob("*.wandb"))
+    assert len(list(tmp_path.glob("wandb/offline-run-*/*.wandb"))) == 1

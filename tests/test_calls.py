@@ -517,5 +517,5 @@ def test_warnings_are_data() -> None:
         make_span(1, chat(-1)), make_span(2, chat(-1)), make_span(3, {"gen_ai.operation.name": "dance"})
     )
     shaped = shape(trace)
-    assert shaped.warnings == {"otel-genai:undecodable": 2, "otel-genai:unknown_word": 1}
+    assert shaped.warnings == {("otel-genai", "undecodable"): 2, ("otel-genai", "unknown_word"): 1}
     assert shaped.calls[0].attributes.mapping_warnings == ["undecodable:gen_ai.usage.input_tokens"]

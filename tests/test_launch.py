@@ -14,7 +14,7 @@ import pytest
 
 from otel_wandb.datadir import DataDir
 from otel_wandb.errors import ConfigError
-from otel_wandb.launch import make_environment, run_instrumented
+from otel_wandb.launch import find_program, make_environment, run_instrumented
 from otel_wandb.status import read_status
 from tests.deadlines import wait_for
 from tests.peers.weave import WeavePeer
@@ -177,6 +177,25 @@ def test_the_data_directory_goes_to_the_command(tmp_path: Path) -> None:
     assert make_environment(environment, None) == environment
 
 
+def test_a_program_beside_our_python_is_found_where_the_environment_is_not_active(tmp_path: Path) -> None:
+    beside = str(Path(sys.executable).with_name("uvicorn"))
+    code = "import sys; from otel_wandb.launch import run_instrumented as run; run(['uvicorn', '--version'])"
+    done = subprocess.run(
+        [PYTHON, "-c", code],
+        env={**os.environ, "PATH": "/usr/bin:/bin"},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.startswith("Running uvicorn ")
+    assert find_program("uvicorn", str(tmp_path)) == beside
+    ours = tmp_path / "uvicorn"
+    ours.write_text("#!/bin/sh\n")
+    ours.chmod(0o700)
+    assert find_program("uvicorn", str(tmp_path)) == str(ours)  # PATH goes first
+
+
 def test_what_cannot_be_run_is_told_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="there is nothing to run"):
         run_instrumented([])
@@ -187,15 +206,31 @@ def test_what_cannot_be_run_is_told_before(tmp_path: Path, monkeypatch: pytest.M
         run_instrumented([sys.executable])
 
 
+@pytest.mark.parametrize("trouble", ["is down", "never answers"])
+def test_a_server_in_trouble_holds_the_end_once_for_all_signals(
+    online: WeavePeer, tmp_path: Path, trouble: str
+) -> None:
+    if trouble == "is down":
+        online.stop()
+    else:
+        online.faults("hang:delay=100", "hang:delay=100,path=graphql")
+    code = (
+        "from opentelemetry import _logs, metrics, trace\n"
+        "metrics.get_meter('t').create_counter('hits').add(1)\n"
+        "with trace.get_tracer('t').start_as_current_span('hello'):\n"
+        "    _logs.get_logger('t').emit(body='a record')\n"
+    )
+    done = run(PYTHON, "-c", code, OTEL_WANDB_DRAIN_TIMEOUT_S="1")
+    assert done.returncode == 0
+    assert done.stderr.count("Not everything was delivered within 1 s") == 1
+    lines = read_status(DataDir(tmp_path / "data")).ledger.lines
+    # All of it is in the journal, whatever the bridge has done of it by now.
+    assert [lines[s].received for s in ("spans", "log_records", "metric_points")] == [1, 1, 1]
+
+
 def test_a_dead_server_does_not_hold_the_end(online: WeavePeer, tmp_path: Path) -> None:
     online.stop()
-    code = (
-        "import atexit, time\n"
-        "from opentelemetry import trace\n"
-        "trace.get_tracer('t').start_span('hello').end()\n"
-        "begin = time.monotonic()\n"
-        "print('ran')\n"
-    )
+    code = "from opentelemetry import trace\ntrace.get_tracer('t').start_span('hello').end()\nprint('ran')\n"
     done = run(PYTHON, "-c", code, OTEL_WANDB_DRAIN_TIMEOUT_S="1")
     assert (done.returncode, done.stdout) == (0, "ran\n")
     assert "Not everything was delivered within 1 s" in done.stderr

@@ -134,6 +134,9 @@ class Facts(msgspec.Struct, gc=False):
     scores: Json | None = None
     """Lists of `conventions.scores.Score`, by where they stood."""
 
+    continues: tuple[str, ...] | None = None
+    """The span tells of the answer to another beside it, in which these attributes are the same."""
+
     rest: Json | None = None
     """Attributes that nobody understood, as they came."""
     events: list[Json] | None = None
@@ -162,6 +165,7 @@ class Facts(msgspec.Struct, gc=False):
 
 FIELDS: Final = frozenset(Facts.__struct_fields__) - {
     "dialect",
+    "continues",
     "rest",
     "events",
     "logs",

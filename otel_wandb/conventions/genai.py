@@ -145,17 +145,17 @@ _ROWS: Final = (
     row("conversation_id", "gen_ai.conversation.id"),
 )
 
+_SAID: Final = ("role", "tool_calls", "tool_call_id", "name")
 _KNOWN: Final = frozenset(
     (
         "content",
-        "role",
         "id",
         "index",
         "finish_reason",
         "message",
         "event.name",
         "gen_ai.system",
-        "tool_calls",
+        *_SAID,
     )
 )
 
@@ -172,13 +172,17 @@ def _keep_rest(moment: Moment, facts: Facts) -> None:
         keep_moment(facts, Moment(moment.name, moment.time_ns, rest))
 
 
-def _message(body: object) -> object:
+def _message(moment: Moment, body: object) -> object:
+    """The message of an event; what a log record's body has beyond the usual goes with it."""
     if not isinstance(body, dict):
         return {"content": body}
-    message: Json = {key: body[key] for key in ("role", "tool_calls", "name") if key in body}
+    is_record = body is not moment.attributes
+    message: Json = {key: body[key] for key in body if key in _SAID or (is_record and key not in _KNOWN)}
     content = body.get("content")
     opened = parse(content)
     message["content"] = opened if isinstance(opened, list) else content
+    if "tool_calls" in message:
+        message["tool_calls"] = parse(message["tool_calls"])
     return message
 
 
@@ -187,7 +191,7 @@ def _message_reader(role: str) -> ReadMoment:
         body = _said(moment)
         if facts.said_messages is None:
             facts.said_messages = []
-        append_message(facts.said_messages, _message(body), role)
+        append_message(facts.said_messages, _message(moment, body), role)
         last = facts.said_messages[-1]
         if isinstance(body, dict) and body.get("id") and last["role"] == "tool":
             last.setdefault("tool_call_id", body["id"])
@@ -199,8 +203,11 @@ def _message_reader(role: str) -> ReadMoment:
 def _read_choice(moment: Moment, facts: Facts) -> None:
     body = _said(moment)
     given = parse(body["message"]) if isinstance(body, dict) and "message" in body else body
+    message = given if isinstance(given, dict) else {"content": given}
+    if isinstance(body, dict) and "tool_calls" in body and "tool_calls" not in message:
+        message = {**message, "tool_calls": parse(body["tool_calls"])}  # OpenLLMetry's place for them
     said = facts.said_choices or []
-    for choice in read_choices([given if isinstance(given, dict) else {"content": given}]) or ():
+    for choice in read_choices([message]) or ():
         choice["index"] = len(said)
         reason = finish_reason(body.get("finish_reason")) if isinstance(body, dict) else None
         said.append(choice | {"finish_reason": reason} if reason else choice)

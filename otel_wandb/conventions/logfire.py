@@ -20,7 +20,12 @@ _ROWS: Final = (
 )
 
 
+_REQUEST: Final = ("request_data", "gen_ai.input.messages")
+
+
 def _settle(facts: Facts, span: Span) -> None:
+    if span.attributes.get("logfire.span_type") == "log" and any(key in span.attributes for key in _REQUEST):
+        facts.continues = _REQUEST
     if facts.display_name == span.name:
         facts.display_name = None
     inputs, outputs = dict(facts.inputs or {}), dict(facts.outputs or {})

@@ -87,3 +87,11 @@ class Dialect:
     """Names of events whose attributes are read like the span's own, for what the span lacks."""
     settle: Settle | None = None
     """Puts right what no row can tell, after all of them were read."""
+
+    def __post_init__(self) -> None:
+        # A dialect of someone else's may not be type-checked, and a string is a sequence of strings, too.
+        lists = {"rows": Row, "marks": str, "scopes": str}
+        for name, kind in lists.items():
+            items = getattr(self, name)
+            if not isinstance(items, tuple) or not all(isinstance(item, kind) for item in items):
+                raise TypeError(f"the {name} of the dialect {self.name!r} are no tuple of {kind.__name__}")

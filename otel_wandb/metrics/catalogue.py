@@ -282,6 +282,9 @@ CHARTS: Final[tuple[Chart, ...]] = (
         "Spans too late for their own row, of those that spent tokens.",
     ),
     Chart("bridge/late_points", "interval", "late_points", 0, "Data points too late for their own row."),
+    Chart(
+        "bridge/mapping_warnings", "interval", "mapping_warnings", 0, "What the dialects warned of its spans."
+    ),
     *(
         Chart(f"latency/{{}}_{name}_ms", "part", name, order, doc)
         for name, order, doc in _DURATION_STATISTICS

@@ -72,7 +72,8 @@ class ClosedInterval:
     `config` is the digest of the settings named by the newest frame in it. `points` are the data points that
     it accounts for, `dropped` those among them that told nothing, by reason, and `late_points` those that
     belong to an earlier interval. `spends` is what its spans spent, `spend_sizes` how many calls spent so
-    many tokens, `late_spans` counts those that ended in an earlier interval, and `told_later` are the models
+    many tokens, `late_spans` counts those that ended in an earlier interval, `mapping_warnings` what the
+    dialects warned of its spans, and `told_later` are the models
     that spans of later intervals told of by now.
     """
 
@@ -88,6 +89,7 @@ class ClosedInterval:
     spends: Mapping[SpendKey, Tally] = field(default_factory=dict)
     spend_sizes: Mapping[int, int] = field(default_factory=dict)
     late_spans: int = 0
+    mapping_warnings: int = 0
     told_later: frozenset[str] = frozenset()
 
     @property

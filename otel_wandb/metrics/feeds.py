@@ -89,6 +89,8 @@ def feed_charts(
     late = Amounts({"late_points": Fraction(closed.late_points)})
     if closed.spends:
         late.add("late_spans", Fraction(closed.late_spans))
+    if closed.mapping_warnings:
+        late.add("mapping_warnings", Fraction(closed.mapping_warnings))
     feeds["interval"].append((None, late))
     for other, values in sorted(found.others.items(), key=lambda item: item[0]):
         value, _ = combine(values)

@@ -1,4 +1,4 @@
-"""What spans tell of an interval, as metrics would: so far, what they spent.
+"""What spans tell of an interval, as metrics would: so far, what they spent, and what was warned of.
 
 A trace is shaped once, and its frames are gone by the time its row is made. So what its spans told is kept as
 states: one for each transaction that brought something, stored with the calls that it is of, and removed with
@@ -105,6 +105,7 @@ class _Stored(msgspec.Struct, array_like=True):
     resources: list[tuple[bytes, Attributes]]
     cells: list[tuple[SpendKey, Tally]]
     sizes: dict[int, int]
+    warnings: int = 0
 
 
 class Clock(msgspec.Struct, array_like=True):
@@ -123,6 +124,8 @@ class SpanTotals:
     """How many calls spent so many tokens."""
     late: int = 0
     """Spans among them that ended in an earlier interval."""
+    warnings: int = 0
+    """What the dialects warned of."""
     names: list[str] = field(default_factory=list)
     """Of the states that hold all of it but what is fresh."""
     count: int = 0
@@ -130,6 +133,7 @@ class SpanTotals:
     _fresh: dict[SpendKey, Tally] = field(default_factory=dict)
     _fresh_sizes: Counter[int] = field(default_factory=Counter)
     _fresh_late: int = 0
+    _fresh_warnings: int = 0
     _fresh_resources: dict[bytes, Attributes] = field(default_factory=dict)
 
     def add(self, spend: Spend, own_end_ns: int) -> None:
@@ -149,21 +153,29 @@ class SpanTotals:
         self._fresh_late += own_end_ns > 0
         self.count += 1
 
+    def add_warnings(self, n: int) -> None:
+        """Count what the dialects warned of a span."""
+        self.warnings += n
+        self._fresh_warnings += n
+        self.count += 1
+
     def add_resource(self, digest: bytes, attributes: Attributes) -> None:
         """Note a process that is in it now."""
         self._fresh_resources[digest] = attributes
 
     def take_state(self, series: RunSeries, end_ns: int, config: tuple[int, str]) -> bytes:
         """What came since the last call; empty if nothing did."""
-        if not self._fresh:
+        if not self._fresh and not self._fresh_warnings:
             return b""
         for tally in self._fresh.values():
             tally.cost = str(tally.cost)
         resources = list(self._fresh_resources.items())
         cells = list(self._fresh.items())
         sizes = dict(self._fresh_sizes)
-        state = _encode(_Stored(series, end_ns, config, self._fresh_late, resources, cells, sizes))
-        self._fresh, self._fresh_resources, self._fresh_sizes, self._fresh_late = {}, {}, Counter(), 0
+        late, warnings = self._fresh_late, self._fresh_warnings
+        state = _encode(_Stored(series, end_ns, config, late, resources, cells, sizes, warnings))
+        self._fresh, self._fresh_resources, self._fresh_sizes = {}, {}, Counter()
+        self._fresh_late = self._fresh_warnings = 0
         return state
 
     def restore(self, name: str, stored: StoredTotals) -> None:
@@ -173,6 +185,8 @@ class SpanTotals:
             self.count += tally.requests
         self.sizes.update(stored.sizes)
         self.late += stored.late
+        self.warnings += stored.warnings
+        self.count += stored.warnings > 0
         self.names.append(name)
 
     def _admit(self, key: SpendKey) -> SpendKey:

@@ -87,10 +87,14 @@ class OpenInterval:
         """Count what a span spent; `own` is the interval that it ended in."""
         late = own.end_ns != self.interval.end_ns
         self.spans.add(spend, own.end_ns if late else 0)
-        self._newest = max(self._newest, (spend.end_ns, config))
-        if resource not in self._resources:
-            self._resources[resource] = attributes
-            self.spans.add_resource(resource, attributes)
+        self._note_span(spend.end_ns, config, resource, attributes)
+
+    def add_warnings(
+        self, n: int, end_ns: int, *, config: str, resource: bytes, attributes: Attributes
+    ) -> None:
+        """Count what the dialects warned of a span."""
+        self.spans.add_warnings(n)
+        self._note_span(end_ns, config, resource, attributes)
 
     def restore_spans(self, name: str, stored: StoredTotals) -> None:
         """Take up what spans told before a restart."""
@@ -162,7 +166,14 @@ class OpenInterval:
             spends=self.spans.cells,
             spend_sizes=self.spans.sizes,
             late_spans=self.spans.late,
+            mapping_warnings=self.spans.warnings,
         )
+
+    def _note_span(self, end_ns: int, config: str, resource: bytes, attributes: Attributes) -> None:
+        self._newest = max(self._newest, (end_ns, config))
+        if resource not in self._resources:
+            self._resources[resource] = attributes
+            self.spans.add_resource(resource, attributes)
 
     def _place_beyond(self, stream: Stream, key: Key, value: Value) -> bool:
         if stream.mode != "delta" or stream.instrument.family == "updown":

@@ -183,15 +183,18 @@ class Streams:
         service = self._service(series)
         digest = digest_resource(service.key, resource)
         for spend in spends:
-            sound = 0 < spend.end_ns <= newest_ns + self._limits.future_ns
-            end_ns = spend.end_ns if sound else max(newest_ns, 1)
-            interval = service.find_interval(end_ns, _NO_FRAME, again=False)
-            assert interval is not None  # it is only for what is read again
-            opened = service.open_interval(interval)
+            end_ns, opened = self._open_for_span(service, spend.end_ns, newest_ns)
             own = service.own_interval(end_ns)
             opened.add_spend(spend, own, config=config, resource=digest, attributes=resource.attributes)
-            self.open_spans += 1
-            self._fresh[service.series, interval.end_ns] = opened
+
+    def add_warnings(
+        self, n: int, end_ns: int, *, series: RunSeries, config: str, resource: Resource, newest_ns: int
+    ) -> None:
+        """Count what the dialects warned of a span that ended then; the same holds as for what it spent."""
+        service = self._service(series)
+        digest = digest_resource(service.key, resource)
+        end_ns, opened = self._open_for_span(service, end_ns, newest_ns)
+        opened.add_warnings(n, end_ns, config=config, resource=digest, attributes=resource.attributes)
 
     def see_spans(self, event_ns: int, *, series: RunSeries, frame: FrameRef, again: bool) -> None:
         """Note on replay how far the spans of a service have come: its intervals close by that, too."""
@@ -247,6 +250,16 @@ class Streams:
             self._close_until(service, service.newest_ns - self._limits.lateness_ns)
         service.frame = frame
         return service
+
+    def _open_for_span(self, service: Service, end_ns: int, newest_ns: int) -> tuple[int, OpenInterval]:
+        sound = 0 < end_ns <= newest_ns + self._limits.future_ns
+        end_ns = end_ns if sound else max(newest_ns, 1)
+        interval = service.find_interval(end_ns, _NO_FRAME, again=False)
+        assert interval is not None  # it is only for what is read again
+        opened = service.open_interval(interval)
+        self.open_spans += 1
+        self._fresh[service.series, interval.end_ns] = opened
+        return end_ns, opened
 
     def _restore_spans(self, name: str, state: bytes) -> None:
         stored = decode_totals(state)

@@ -12,7 +12,7 @@ from otel_wandb.conventions.facts import Json, Kind
 from otel_wandb.conventions.messages import finish_reason
 from otel_wandb.records import Link, Resource, Scope, Span
 from otel_wandb.traces.finished import Placed
-from otel_wandb.traces.tree import Node
+from otel_wandb.traces.node import Node
 
 _SPAN_KINDS: Final = ("unspecified", "internal", "server", "client", "producer", "consumer")
 _WEAVE_KINDS: Final[dict[Kind, Json]] = {
@@ -67,6 +67,8 @@ class CallAttributes(msgspec.Struct, omit_defaults=True, gc=False):
     """What the producer had already dropped of the span."""
     provider_cost_usd: float | None = None
     """What the producer itself says that it cost; ours is in the summary."""
+    same_call_as: Json | None = None
+    """The span of the same model call that counts the reported tokens, where it is known."""
 
 
 def shape_attributes(node: Node) -> CallAttributes:
@@ -106,11 +108,18 @@ def shape_attributes(node: Node) -> CallAttributes:
     )
     if span.trace_state or span.links or span.dropped_attributes or span.dropped_events or span.dropped_links:
         _add_rarities(attributes, span)
-    if facts.provider_cost_usd is not None:
-        attributes.provider_cost_usd = facts.provider_cost_usd
+    attributes.provider_cost_usd = facts.provider_cost_usd
+    if node.same_call is not None or (facts.conversation_id and facts.session_id):
+        _add_references(attributes, node)
+    return attributes
+
+
+def _add_references(attributes: CallAttributes, node: Node) -> None:
+    facts = node.facts
+    if node.same_call is not None:
+        attributes.same_call_as = node.same_call._asdict()
     if facts.conversation_id and facts.session_id and facts.conversation_id != facts.session_id:
         attributes.metadata = {**(facts.metadata or {}), "conversation_id": facts.conversation_id}
-    return attributes
 
 
 def _reason_of(facts: Facts) -> str | None:

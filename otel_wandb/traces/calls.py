@@ -20,6 +20,7 @@ from otel_wandb.conventions.decoding import encode_text, plain
 from otel_wandb.conventions.facts import Facts, Json
 from otel_wandb.conventions.scores import Score, scores_of
 from otel_wandb.conventions.times import iso_time
+from otel_wandb.conventions.warnings import code_of_warning
 from otel_wandb.metrics.from_spans import Spend
 from otel_wandb.metrics.pricing import Cost
 from otel_wandb.metrics.spending import PriceOf, no_price
@@ -27,9 +28,12 @@ from otel_wandb.records import SPAN_KIND_CONSUMER, SPAN_KIND_SERVER, STATUS_ERRO
 from otel_wandb.traces.attributes import CallAttributes, shape_attributes
 from otel_wandb.traces.bodies import shape_body
 from otel_wandb.traces.finished import FinishedTrace, Placed
+from otel_wandb.traces.gaps import note_gaps
+from otel_wandb.traces.joins import join_calls
+from otel_wandb.traces.node import Node
 from otel_wandb.traces.spends import read_spend
 from otel_wandb.traces.threads import thread_calls
-from otel_wandb.traces.tree import Node, Tree
+from otel_wandb.traces.tree import Tree
 from otel_wandb.traces.usage import model_of
 
 _MAX_NAME_CHARS: Final = 128
@@ -73,17 +77,18 @@ class Call(msgspec.Struct, omit_defaults=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class ShapedTrace:
-    """The calls in the order of the spans, the number of spans folded away, warnings by `dialect:code`.
+    """The calls in the order of the spans, the number of spans folded away, warnings by dialect and code.
 
     `scores` are what the spans tell of calls, each with the id of the span that tells it; `spends` is what
-    the calls spent.
+    the calls spent, `warned` the number of warnings of each span that has any.
     """
 
     calls: list[Call]
     folded: int
-    warnings: Counter[str]
+    warnings: Counter[tuple[str, str]]
     scores: list[tuple[str, Score]]
     spends: list[Spend]
+    warned: list[tuple[str, int]]
 
 
 def shape_trace(
@@ -99,22 +104,39 @@ def shape_trace(
     `cost_by` names the attributes that go with what is spent.
     """
     tree = Tree(trace, fold_asgi=fold_asgi)
+    join_calls(tree.nodes, project_of)
+    return shape_tree(tree, project_of=project_of, price_of=price_of, cost_by=cost_by)
+
+
+def shape_tree(
+    tree: Tree,
+    *,
+    project_of: Callable[[Placed], tuple[str, str]],
+    price_of: PriceOf = no_price,
+    cost_by: Sequence[str] = (),
+) -> ShapedTrace:
+    """The same for a trace whose tree is grown and whose model calls are joined. The tree is used up."""
+    trace = tree.trace
     thread_calls(tree, trace, project_of)
-    warnings: Counter[str] = Counter()
+    warnings: Counter[tuple[str, str]] = Counter()
     calls = []
     scores: list[tuple[str, Score]] = []
     spends: list[Spend] = []
+    warned: list[tuple[str, int]] = []
     for node in tree.nodes:
         spend = None if node.usage is None else read_spend(node, price_of, cost_by)
         if spend is not None:
             spends.append(spend)
+        note_gaps(node)
         calls.append(_shape(node, tree, trace, spend))
         if node.facts.scores:
             scores += ((node.span.span_id, score) for score in scores_of(node.facts))
+        if node.facts.warnings:
+            warned.append((node.span.span_id, len(node.facts.warnings)))
         for warning in node.facts.warnings or ():
-            warnings[f"{node.facts.dialect or 'none'}:{warning.split(':', 1)[0]}"] += 1
+            warnings[node.facts.dialect or "none", code_of_warning(warning)] += 1
     tree.release()
-    return ShapedTrace(calls, len(tree.folded), warnings, scores, spends)
+    return ShapedTrace(calls, len(tree.folded), warnings, scores, spends, warned)
 
 
 def _shape(node: Node, tree: Tree, trace: FinishedTrace, spend: Spend | None) -> Call:

@@ -8,7 +8,7 @@ from typing import Final
 from otel_wandb.metrics.from_spans import Labels, Spend
 from otel_wandb.metrics.sorting import is_route
 from otel_wandb.metrics.spending import PriceOf
-from otel_wandb.traces.tree import Node
+from otel_wandb.traces.node import Node
 from otel_wandb.traces.usage import model_of
 
 _FACTS: Final[dict[str, str]] = {

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from otel_wandb.traces.finished import FinishedTrace, Placed
-from otel_wandb.traces.tree import Node, Tree
+from otel_wandb.traces.node import Node
+from otel_wandb.traces.tree import Tree
 
 
 def thread_calls(tree: Tree, trace: FinishedTrace, project_of: Callable[[Placed], tuple[str, str]]) -> None:

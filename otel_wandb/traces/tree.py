@@ -5,10 +5,10 @@ Built in one walk over the spans, and safe on any input: a span that is its own 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
-from otel_wandb.conventions import Facts, read_span
+from otel_wandb.conventions import BUILT_IN, Reader, read_span
 from otel_wandb.conventions.facts import Kind
 from otel_wandb.records import (
     FLAG_HAS_IS_REMOTE,
@@ -19,73 +19,24 @@ from otel_wandb.records import (
     STATUS_ERROR,
     Span,
 )
-from otel_wandb.traces.finished import Earlier, FinishedTrace, Placed
-from otel_wandb.traces.usage import usage_of
+from otel_wandb.traces.finished import Earlier, FinishedTrace
+from otel_wandb.traces.halves import join_halves
+from otel_wandb.traces.node import MODEL_KINDS, Node
+from otel_wandb.traces.usage import complete_usage
 
 _NO_ID: Final = "0" * 16
 _NOISE: Final = (" http send", " http receive")
-_MODEL_KINDS: Final[frozenset[Kind]] = frozenset(("chat", "embeddings", "rerank"))
 _BORDERS: Final[frozenset[Kind]] = frozenset(
     ("tool", "agent", "workflow", "retrieval", "guardrail", "evaluation")
 )
 """A model call below one of these is another call than the one above it."""
 
 
-class Node:
-    """A span in its tree."""
-
-    __slots__ = (
-        "answer",
-        "answered_ns",
-        "asked_ns",
-        "carriers",
-        "children",
-        "facts",
-        "failed",
-        "fine",
-        "has_earlier",
-        "kind",
-        "parent",
-        "placed",
-        "question",
-        "reported",
-        "span",
-        "spends_below",
-        "thread_id",
-        "turn_id",
-        "usage",
-    )
-
-    def __init__(self, placed: Placed, facts: Facts) -> None:
-        self.placed = placed
-        self.span = span = placed.span
-        self.facts = facts
-        self.kind: Kind = facts.kind or "other"
-        self.parent: Node | None = None
-        self.children: list[Node] = []
-        self.failed = 1 if span.status_code == STATUS_ERROR else 0
-        self.fine = 1 - self.failed
-        self.usage = usage_of(facts) if facts.usage else None
-        self.reported: dict[str, int] | None = None
-        """Tokens that are told here and were spent below."""
-        self.spends_below = False
-        self.carriers: list[Node] = []
-        """Model calls below that count their tokens, with no border between."""
-        self.has_earlier = False
-        """Something below was given out before."""
-        self.question: Facts | None = None
-        """What the first model call at or below says, and what the last one does that answered."""
-        self.answer: Facts | None = None
-        self.asked_ns: int
-        self.answered_ns: int
-        self.thread_id: str | None
-        self.turn_id: str | None = None
-
-
 class Tree:
     """The nodes in the order of their spans, and parents before children in `descending`."""
 
-    def __init__(self, trace: FinishedTrace, *, fold_asgi: bool) -> None:
+    def __init__(self, trace: FinishedTrace, *, fold_asgi: bool, reader: Reader = BUILT_IN) -> None:
+        self.trace = trace
         self.folded: dict[str, str] = {}
         self.nodes: list[Node] = []
         self._by_id: dict[str, Node] = {}
@@ -94,15 +45,17 @@ class Tree:
             if fold_asgi and not placed.logs and is_asgi_noise(span):
                 self.folded[span.span_id] = span.parent_id
                 continue
-            node = Node(placed, read_span(span, placed.scope, placed.resource, placed.logs))
+            node = Node(placed, read_span(span, placed.scope, placed.resource, placed.logs, reader))
             self.nodes.append(node)
             self._by_id.setdefault(span.span_id, node)
         self._link()
+        halves = [node for node in self.nodes if node.facts.continues is not None]
+        if halves:
+            join_halves(halves, self.nodes)
         self.descending = _descend(self.nodes)
         if trace.memory:
             self._add_earlier(trace.memory)
         _roll_up(self.descending)
-        _count_once(self.nodes)
 
     def release(self) -> None:
         """Unties the nodes, so that they go with the last reference and not when the collector finds them."""
@@ -223,7 +176,7 @@ def _roll_up(descending: list[Node]) -> None:
         parent.failed += node.failed
         if node.usage is not None or node.spends_below:
             parent.spends_below = True
-            if node.usage is not None and node.kind in _MODEL_KINDS:
+            if node.usage is not None and node.kind in MODEL_KINDS:
                 parent.carriers.append(node)
             if node.carriers and node.kind not in _BORDERS:
                 parent.carriers.extend(node.carriers)
@@ -237,12 +190,15 @@ def _settle_usage(node: Node) -> None:
     """Takes the tokens from a span that only repeats what others below it spent."""
     if node.usage is None:
         return
-    if node.kind in _MODEL_KINDS:
-        repeats = any(_is_same_call(node, inner) for inner in node.carriers)
-    else:
-        repeats = node.spends_below or node.has_earlier
-    if repeats:
-        _disown(node)
+    if node.kind in MODEL_KINDS:
+        inner = [carrier for carrier in node.carriers if _is_same_call(node, carrier)]
+        if len(inner) == 1 and inner[0].usage is not None:
+            complete_usage(inner[0].usage, node.usage)
+            node.disown(inner[0].place)
+        elif inner:
+            node.disown()
+    elif node.spends_below or node.has_earlier:
+        node.disown()
 
 
 def _is_same_call(outer: Node, inner: Node) -> bool:
@@ -258,27 +214,3 @@ def _ask_and_answer(node: Node) -> None:
         message = facts.choices[0].get("message")
         if isinstance(message, dict) and message.get("content"):
             node.answer, node.answered_ns = facts, end_ns
-
-
-def _count_once(nodes: Iterable[Node]) -> None:
-    """Of two spans side by side for one model call (same response, same tokens, same time) one counts."""
-    by_response: dict[str, list[Node]] = {}
-    for node in nodes:
-        if node.usage is not None and node.facts.response_id:
-            by_response.setdefault(node.facts.response_id, []).append(node)
-    for twins in by_response.values():
-        if len(twins) > 1:
-            twins.sort(key=lambda node: (-node.span.start_ns, node.span.end_ns))  # the inner one begins later
-            for i, node in enumerate(twins):
-                if any(_overlaps(node, kept) for kept in twins[:i] if kept.usage == node.usage):
-                    _disown(node)
-
-
-def _disown(node: Node) -> None:
-    if node.usage is not None:
-        node.reported = {name: tokens for name, tokens in node.usage.items() if name != "requests"}
-        node.usage = None
-
-
-def _overlaps(one: Node, other: Node) -> bool:
-    return one.span.start_ns <= other.span.end_ns and other.span.start_ns <= one.span.end_ns

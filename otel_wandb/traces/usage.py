@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from otel_wandb.conventions import Facts
 
 _MAX_INT: Final = 2**63
+_WHOLES: Final = {
+    "input_tokens": ("cache_read_input_tokens", "cache_creation_input_tokens"),
+    "output_tokens": ("reasoning_tokens",),
+}
+"""The tokens that are summed, with the parts that some producers count beside them."""
 
 
 def usage_of(facts: Facts) -> dict[str, int] | None:
@@ -38,6 +44,32 @@ def _include_parts(facts: Facts, usage: dict[str, int]) -> None:
     if reasoning > made:
         usage["output_tokens"] = made + reasoning
         facts.warn("usage_output_without_reasoning")
+
+
+def complete_usage(usage: dict[str, int], told: Mapping[str, int]) -> None:
+    """Adds to the usage what another span tells of the same tokens in more detail."""
+    if any(usage.get(name, told.get(name)) != told.get(name, usage.get(name)) for name in _WHOLES):
+        return
+    for name, tokens in told.items():
+        usage.setdefault(name, tokens)
+    whole = usage.get("input_tokens", 0) + usage.get("output_tokens", 0)
+    usage["total_tokens"] = max(whole, usage.get("total_tokens", 0))
+
+
+def agree(one: Mapping[str, int], other: Mapping[str, int]) -> bool:
+    """Whether both may tell of the same tokens, though one may count a part beside the whole, not in it."""
+    for whole, parts in _WHOLES.items():
+        gap = abs(one.get(whole, 0) - other.get(whole, 0))
+        if gap and whole in one and whole in other and not (_may_differ(gap, parts, one, other)):
+            return False
+    return True
+
+
+def _may_differ(gap: int, parts: tuple[str, ...], *told: Mapping[str, int]) -> bool:
+    return any(
+        gap in (*(usage.get(part, 0) for part in parts), sum(usage.get(part, 0) for part in parts))
+        for usage in told
+    )
 
 
 def model_of(facts: Facts) -> str:

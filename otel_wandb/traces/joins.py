@@ -1,0 +1,205 @@
+"""Two spans of one model call that are not inside each other: side by side in a trace, or in two traces.
+
+A client's span beside that of the framework above it, a proxy's or a server's beside the client's. They are
+joined by the id of the response, and only where they ran at the same time, go to the same project, and tell
+of the same tokens; nothing weaker counts. Of those that are known together the one that began last is the
+inner one and counts, completed by what the others know in more detail; of two that come one after the other,
+the first has been given out and counts. The others tell of their tokens in `attributes.reported_usage`.
+
+Pure: what is remembered of the calls of late is in states, which the caller stores with the calls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from itertools import islice
+from typing import Final, TypeAlias
+
+import msgspec
+
+from otel_wandb.records import Resource
+from otel_wandb.traces.finished import Placed
+from otel_wandb.traces.node import Node, Place
+from otel_wandb.traces.usage import agree, complete_usage
+
+_log = logging.getLogger("otel_wandb.traces")
+
+_STATE: Final = "model_calls/"
+_CALLS_A_STATE: Final = 64
+_STATES: Final = 512
+_MAX_LOOKS: Final = 16  # some servers give all responses the same id
+_CLOCKS_DIFFER_NS: Final = 5_000_000_000
+_CLOCK: Final = ("host.id", "host.name", "service.name", "service.instance.id", "process.pid")
+_TOKENS: Final = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+    "reasoning_tokens",
+)
+
+ProjectOf: TypeAlias = Callable[[Placed], tuple[str, str]]
+
+
+class ModelCall(msgspec.Struct, array_like=True, gc=False):
+    """What is remembered of a call that counts its tokens; names are hashed."""
+
+    response: int
+    project: int
+    clock: int
+    start_ns: int
+    end_ns: int
+    tokens: dict[str, int]
+    trace_id: str
+    span_id: str
+
+
+class _Page(msgspec.Struct, array_like=True):
+    """A state: some calls, and which of all there ever were the first of them is."""
+
+    first: int
+    calls: list[ModelCall]
+
+
+class ModelCalls:
+    """The model calls of late, the youngest 32,000. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._by_response: dict[int, deque[ModelCall]] = {}
+        self._pages: deque[_Page] = deque([_Page(0, [])])
+        self._changed: dict[int, _Page] = {}
+
+    def restore(self, states: Iterable[tuple[str, bytes]]) -> None:
+        """Take up what an earlier bridge had stored. What cannot be read is logged and left out."""
+        pages = []
+        for name, state in states:
+            if name.startswith(_STATE):
+                try:
+                    pages.append(_decode_page(state))
+                except msgspec.MsgspecError as error:
+                    _log.warning("The state %s cannot be read (%s); it is left out.", name, error)
+        if pages:
+            self._pages = deque(sorted(pages, key=lambda page: page.first))
+            for page in self._pages:
+                for call in page.calls:
+                    self._by_response.setdefault(call.response, deque()).append(call)
+
+    def take_states(self) -> list[tuple[str, bytes]]:
+        """What `restore` needs, stored in the transaction of the calls."""
+        changed, self._changed = self._changed, {}
+        return [(f"{_STATE}{_slot(page)}", _encode(page)) for page in changed.values()]
+
+    def find(self, call: ModelCall) -> ModelCall | None:
+        """An earlier span of the same call."""
+        known = reversed(self._by_response.get(call.response, ()))
+        return next((other for other in islice(known, _MAX_LOOKS) if _is_same(call, other)), None)
+
+    def add(self, call: ModelCall) -> None:
+        """Remember a call that counts its tokens."""
+        page = self._pages[-1]
+        if len(page.calls) >= _CALLS_A_STATE:
+            page = _Page(page.first + _CALLS_A_STATE, [])
+            self._pages.append(page)
+            if len(self._pages) > _STATES:
+                self._forget(self._pages.popleft())
+        page.calls.append(call)
+        self._changed[_slot(page)] = page
+        self._by_response.setdefault(call.response, deque()).append(call)
+
+    def _forget(self, page: _Page) -> None:
+        for call in page.calls:
+            known = self._by_response[call.response]
+            known.popleft()  # the oldest of all is the oldest of its id
+            if not known:
+                del self._by_response[call.response]
+
+
+def join_calls(nodes: Sequence[Node], project_of: ProjectOf, known: ModelCalls | None = None) -> None:
+    """Leaves the tokens of each model call on one of its spans.
+
+    `nodes` are the spans of traces that are given out together; what is `known` was given out before.
+    """
+    by_response: dict[str, list[Node]] = {}
+    for node in nodes:
+        if node.usage is not None and node.facts.response_id:
+            by_response.setdefault(node.facts.response_id, []).append(node)
+    for response_id, twins in by_response.items():
+        if known is None and len(twins) == 1:
+            continue
+        twins.sort(key=lambda node: (-node.span.start_ns, node.span.end_ns))  # the inner one begins last
+        _join_twins(twins, _hash(response_id), project_of, known)
+
+
+def _join_twins(twins: list[Node], response: int, project_of: ProjectOf, known: ModelCalls | None) -> None:
+    kept: list[tuple[ModelCall, Node]] = []
+    for node in twins:
+        call = _describe(node, response, project_of)
+        earlier = known.find(call) if known is not None else None
+        if earlier is not None:
+            node.disown(Place(earlier.trace_id, earlier.span_id))
+            continue
+        inner = next((pair for pair in kept if _is_same(call, pair[0])), None)
+        if inner is None or inner[1].usage is None or node.usage is None:
+            kept.append((call, node))
+        else:
+            complete_usage(inner[1].usage, node.usage)
+            inner[0].tokens = _tokens_of(inner[1].usage)
+            node.disown(inner[1].place)
+    if known is not None:
+        for call, _ in kept:
+            known.add(call)
+
+
+def _describe(node: Node, response: int, project_of: ProjectOf) -> ModelCall:
+    span = node.span
+    return ModelCall(
+        response,
+        _hash_name("/".join(project_of(node.placed))),
+        _clock_of(node.placed.resource),
+        span.start_ns,
+        span.end_ns,
+        _tokens_of(node.usage or {}),
+        span.trace_id,
+        span.span_id,
+    )
+
+
+def _is_same(one: ModelCall, other: ModelCall) -> bool:
+    slack_ns = 0 if one.clock == other.clock else _CLOCKS_DIFFER_NS
+    return (
+        one.start_ns <= other.end_ns + slack_ns
+        and other.start_ns <= one.end_ns + slack_ns
+        and one.project == other.project
+        and one.span_id != other.span_id
+        and agree(one.tokens, other.tokens)
+    )
+
+
+def _clock_of(resource: Resource) -> int:
+    """The same for spans of one process, whose times can be compared."""
+    values = (resource.attributes.get(name) for name in _CLOCK)
+    return _hash_name("\0".join(str(value) if isinstance(value, str | int) else "" for value in values))
+
+
+def _tokens_of(usage: Mapping[str, int]) -> dict[str, int]:
+    return {name: usage[name] for name in _TOKENS if name in usage}
+
+
+def _hash(text: str) -> int:
+    digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+_hash_name = lru_cache(maxsize=1024)(_hash)
+
+
+def _slot(page: _Page) -> int:
+    return page.first // _CALLS_A_STATE % _STATES
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_page = msgspec.msgpack.Decoder(_Page).decode
