@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 
 from otel_wandb.conventions import discover_dialects
 from otel_wandb.records import Attributes, Event, LogRecord, Span, Value
-from tests.genai_spans import calls_of, encode, make_span, make_trace, shape
+from otel_wandb.traces.finished import FinishedTrace, Placed
+from otel_wandb.traces.joins import ModelCalls, join_calls
+from otel_wandb.traces.node import Node
+from otel_wandb.traces.tree import Tree
+from tests.genai_spans import RESOURCE, SCOPE, calls_of, encode, make_span, make_trace, shape
 
 KEYS = sorted(
     {key.rstrip("*#") for dialect in discover_dialects() for row in dialect.rows for key in row.keys}
@@ -221,6 +225,77 @@ def test_a_trace_never_spends_more_than_its_leaf_calls_say(spans: list[Span]) ->
             counted += tokens.get("input_tokens", 0) + tokens.get("output_tokens", 0)
             assert tokens["total_tokens"] == tokens.get("input_tokens", 0) + tokens.get("output_tokens", 0)
     assert counted <= leaf_tokens(spans)
+
+
+TOKENS = ("input_tokens", "output_tokens", "cache_read.input_tokens", "reasoning.output_tokens")
+
+
+@st.composite
+def responses(draw: st.DrawFn) -> list[Span]:
+    """Spans side by side that tell of a few responses, in traces of their own or together."""
+    spans = []
+    for number in range(1, draw(st.integers(1, 8)) + 1):
+        tokens = {
+            f"gen_ai.usage.{name}": draw(st.integers(1, 3))
+            for name in (
+                "input_tokens",
+                "output_tokens",
+                "cache_read.input_tokens",
+                "reasoning.output_tokens",
+            )
+            if draw(st.booleans())
+        }
+        told: Attributes = {
+            "gen_ai.operation.name": draw(st.sampled_from(["chat", "invoke_agent"])),
+            "gen_ai.response.id": draw(st.sampled_from(["a", "b", "\ud800"])),
+            **tokens,
+        }
+        span = make_span(number, told, start_ms=draw(st.integers(0, 30)), ms=draw(st.integers(0, 9)))
+        spans.append(msgspec.structs.replace(span, trace_id=f"{draw(st.integers(1, 3)):032x}"))
+    return spans
+
+
+@settings(max_examples=100, deadline=None)
+@given(responses(), st.sets(st.integers(1, 8)), st.booleans())
+def test_no_response_counts_twice_or_not_at_all(spans: list[Span], borders: set[int], restarts: bool) -> None:
+    known, states, kept = ModelCalls(), dict[str, bytes](), list[Node]()
+    told: dict[str, dict[str, int]] = {}
+    for batch in cut_into_batches(spans, borders):
+        nodes = [node for tree in batch for node in tree.nodes]
+        told |= {node.span.span_id: dict(node.usage) for node in nodes if node.usage}
+        join_calls(nodes, lambda placed: ("team", "rag"), known)
+        kept += nodes
+        states.update(known.take_states())
+        if restarts:
+            known = ModelCalls()
+            known.restore(states.items())
+    spenders = {node.span.span_id: node for node in kept if node.usage}
+    for node in kept:
+        if node.same_call is None:
+            assert (node.span.span_id in told) == (node.usage is not None)
+            continue
+        spender = spenders[node.same_call.span_id]
+        assert spender.span.trace_id == node.same_call.trace_id
+        assert spender.facts.response_id == node.facts.response_id
+        assert spender.span.start_ns <= node.span.end_ns
+        assert node.span.start_ns <= spender.span.end_ns
+    for span_id, node in spenders.items():
+        own = told[span_id]
+        assert node.usage is not None
+        assert all(node.usage[name] == own[name] for name in own if name != "total_tokens")
+        twins = [n for n in kept if n.same_call and n.same_call.span_id == span_id]
+        assert set(node.usage) <= {name for n in (node, *twins) for name in told[n.span.span_id]}
+
+
+def cut_into_batches(spans: list[Span], borders: set[int]) -> list[list[Tree]]:
+    """The traces of the spans, given out together but for where there is a border."""
+    batches: list[list[Tree]] = [[]]
+    for number, trace_id in enumerate(dict.fromkeys(span.trace_id for span in spans)):
+        if number in borders:
+            batches.append([])
+        placed = tuple(Placed(s, SCOPE, RESOURCE, "0" * 16) for s in spans if s.trace_id == trace_id)
+        batches[-1].append(Tree(FinishedTrace(trace_id, placed, "ended", complete=True), fold_asgi=True))
+    return batches
 
 
 def test_times_beyond_the_calendar() -> None:

@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from otel_wandb.records import Attributes, Resource, Scope, Span
+from otel_wandb.traces.calls import shape_trace
 from otel_wandb.traces.finished import FinishedTrace, Placed
 from otel_wandb.traces.joins import ModelCall, ModelCalls, join_calls
 from otel_wandb.traces.tree import Tree
-from tests.genai_spans import RESOURCE, TRACE_ID, calls_of, chat, make_span, make_trace
+from tests.genai_spans import RESOURCE, TRACE_ID, calls_of, chat, encode, make_span, make_trace, text_message
 from tests.spends import Works, traces
 from tests.spends import chat as wire_chat
 
@@ -88,15 +89,13 @@ class TestInsideEachOther:
         assert reported_of(calls[1])[1] is None, "it is of several calls"
 
 
-def beside(
-    one: Attributes, other: Attributes, *, start_ms: int = 2, ms: int = 5
-) -> list[dict[str, int] | None]:
+def beside(one: Attributes, other: Attributes, *, start_ms: int = 2) -> list[dict[str, int] | None]:
     """The usage of two spans side by side: one that takes a second, and another within it or after."""
     calls = calls_of(
         make_trace(
             make_span(1, ms=5000),
             make_span(2, one, parent=1, ms=1000),
-            make_span(3, other, parent=1, start_ms=start_ms, ms=ms),
+            make_span(3, other, parent=1, start_ms=start_ms, ms=5),
         )
     )
     return [usage_of(calls[2]), usage_of(calls[3])]
@@ -259,8 +258,6 @@ class TestInTheBridge:
 def halves(*spans: Span) -> dict[int, Any]:
     scope = Scope("logfire.openai")
     placed = tuple(Placed(span, scope, RESOURCE, "0" * 16) for span in spans)
-    from otel_wandb.traces.calls import shape_trace
-
     shaped = shape_trace(FinishedTrace(TRACE_ID, placed, "ended", complete=True), project_of=project_of)
     return {int(call.id, 16): msgspec.json.decode(call.encode()) for call in shaped.calls}
 
@@ -269,7 +266,7 @@ REQUEST: Attributes = {
     "request_data": '{"model":"gpt-4o-mini","stream":true}',
     "gen_ai.operation.name": "chat",
     "gen_ai.request.model": "gpt-4o-mini",
-    "gen_ai.input.messages": '[{"role":"user","parts":[{"type":"text","content":"hi"}]}]',
+    "gen_ai.input.messages": encode([text_message("user", "hi")]),
 }
 ANSWER: Attributes = {
     **REQUEST,
