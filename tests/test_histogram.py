@@ -258,9 +258,13 @@ class TestAlgebra:
         a, b, c = (exponential(values, scale, threshold=threshold) for values, threshold in parts)
         merged = a.merge(b).merge(c)
         assert merged.count == a.count + b.count + c.count
-        for side in (merged.positive, merged.negative):
-            if side.counts:
-                assert bound(side.offset, merged.scale) >= merged.zero_threshold
+        buckets = merged._buckets()
+        assert sum(bucket.size for bucket in buckets) == merged.count
+        for one, following in itertools.pairwise(buckets):
+            assert one.high <= following.low, "no value is in two buckets"
+        for low, high, _ in buckets:
+            is_zero = low <= 0.0 <= high
+            assert is_zero or min(abs(low), abs(high)) >= merged.zero_threshold
         assert merged == a.merge(b.merge(c)) == c.merge(a).merge(b)
 
     def test_explicit_histograms_of_other_edges_keep_the_common_ones(self) -> None:

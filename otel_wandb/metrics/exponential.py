@@ -53,7 +53,7 @@ NOTHING: Final = Side()
 class ExponentialHistogram(Measured, frozen=True, gc=False):
     """Counts in buckets that grow by `base = 2 ** (2 ** -scale)`; a histogram of no values is `EMPTY`.
 
-    Values of at most `zero_threshold` from zero are counted in `zero_count`.
+    Values of at most `zero_threshold` from zero are counted in `zero_count`, or in buckets within it.
     """
 
     scale: int = MAX_SCALE
@@ -180,31 +180,47 @@ class ExponentialHistogram(Measured, frozen=True, gc=False):
         return len(self.positive.counts) + len(self.negative.counts) + 1
 
     def _bins(self) -> tuple[list[int], list[float]]:
-        below = [-edge for edge in reversed(bounds(self.negative.offset, self.negative.end, self.scale))]
-        above = bounds(self.positive.offset, self.positive.end, self.scale)
-        counts, edges = list(reversed(self.negative.counts)), below if self.negative.counts else []
-        if self.zero_count or (edges and self.positive.counts):  # what lies around zero is one bin
+        zero_count, positive, negative = self._take_in()
+        below = [-edge for edge in reversed(self._edges(negative))]
+        above = self._edges(positive)
+        counts, edges = list(reversed(negative.counts)), below if negative.counts else []
+        if zero_count or (edges and positive.counts):  # what lies around zero is one bin
             edges = edges or [self._zero_low()]
-            edges.append(above[0] if self.positive.counts else self.zero_threshold)
-            counts.append(self.zero_count)
-        if self.positive.counts:
+            edges.append(above[0] if positive.counts else self.zero_threshold)
+            counts.append(zero_count)
+        if positive.counts:
             edges = [*(edges or above[:1]), *above[1:]]
-            counts += self.positive.counts
+            counts += positive.counts
         return close_bins(counts, edges)
 
     def _buckets(self) -> list[Bucket]:
+        zero_count, positive, negative = self._take_in()
         buckets: list[Bucket] = []
-        offset, counts = self.negative
-        if counts:
-            edges = [-edge for edge in reversed(bounds(offset, self.negative.end, self.scale))]
-            buckets += map(Bucket, edges, edges[1:], reversed(counts))
-        if self.zero_count:
-            buckets.append(Bucket(self._zero_low(), self.zero_threshold, self.zero_count))
-        offset, counts = self.positive
-        if counts:
-            edges = bounds(offset, self.positive.end, self.scale)
-            buckets += map(Bucket, edges, edges[1:], counts)
+        if negative.counts:
+            edges = [-edge for edge in reversed(self._edges(negative))]
+            buckets += map(Bucket, edges, edges[1:], reversed(negative.counts))
+        if zero_count:
+            buckets.append(Bucket(self._zero_low(), self.zero_threshold, zero_count))
+        if positive.counts:
+            edges = self._edges(positive)
+            buckets += map(Bucket, edges, edges[1:], positive.counts)
         return buckets
+
+    def _take_in(self) -> tuple[int, Side, Side]:
+        """What counts as zero, and the sides without it: the buckets that lie wholly within the threshold."""
+        if self.zero_threshold <= 0:
+            return self.zero_count, self.positive, self.negative
+        floor = index_of(self.zero_threshold, self.scale)
+        floor += bound(floor + 1, self.scale) <= self.zero_threshold
+        above, positive = _collapse(self.positive, floor)
+        below, negative = _collapse(self.negative, floor)
+        return self.zero_count + above + below, positive, negative
+
+    def _edges(self, side: Side) -> list[float]:
+        """The ends of its buckets, the first of which may begin within the threshold, but is no zero."""
+        edges = bounds(side.offset, side.end, self.scale)
+        edges[0] = max(edges[0], self.zero_threshold)
+        return edges
 
     def _zero_low(self) -> float:
         # Where nothing negative was seen, and the smallest value is not negative, zero is an end.
@@ -231,21 +247,21 @@ EMPTY: Final = ExponentialHistogram()
 
 
 def merge_exponential(histograms: Sequence[ExponentialHistogram]) -> ExponentialHistogram:
-    """The histogram of all values, exact; the same whatever the order and grouping of merges."""
+    """The histogram of all values, exact; the same whatever the order and grouping of merges.
+
+    The widest threshold holds. What other parts have in buckets within it stays there, and counts as zero
+    only where the histogram is read: else the scale that the values need would depend on the order.
+    """
     parts = [histogram for histogram in histograms if histogram.count]
     if len(parts) < 2:
         return parts[0] if parts else EMPTY
     scale = _common_scale(parts)
-    threshold = max(part.zero_threshold for part in parts)
-    if threshold > 0:
-        parts = [part._align(scale, threshold) for part in parts]
-        threshold = parts[0].zero_threshold
     return ExponentialHistogram(
         sum(part.count for part in parts),
         *merge_measures(parts),
         scale,
         sum(part.zero_count for part in parts),
-        threshold,
+        max(part.zero_threshold for part in parts),
         _add([_coarsen(part.positive, part.scale - scale) for part in parts]),
         _add([_coarsen(part.negative, part.scale - scale) for part in parts]),
     )
