@@ -51,6 +51,10 @@ docs: $(INSTALLED)  ## write docs/settings.md from the table of settings
 	$(PYTHON) -m otel_wandb.settings_page > docs/settings.md.new
 	mv docs/settings.md.new docs/settings.md
 
+.PHONY: recordings
+recordings: $(INSTALLED)  ## record anew what the instrumentations send; ARGS names some of them
+	$(PYTHON) -m tests.recordings.make $(ARGS)
+
 .PHONY: peers
 peers: $(INSTALLED)
 	@$(PYTHON) -m tests.peers.environments weave

@@ -70,7 +70,7 @@ def test_two_workers_offline_then_uploaded_twice(
     ):
         # A connection a request, so that both workers get some.
         close = {"Connection": "close"}
-        answers = list(pool.map(lambda ms: client.get(f"/work/{ms}", headers=close).status_code, sleeps_ms))
+        answers = list(pool.map(lambda ms: client.get(f"/sleep/{ms}", headers=close).status_code, sleeps_ms))
     raw: dict[str, list[float]] = {}
     for line in notes.read_text().splitlines():
         worker, duration_ms = line.split()
@@ -91,8 +91,8 @@ def test_two_workers_offline_then_uploaded_twice(
     (run_id,) = wandb_peer.runs()
     bound = wandb_peer.runs()[run_id]["config"]["histogram_relative_error"]
     assert bound < 0.025
-    history = [row for row in wandb_peer.history(run_id) if "latency/GET_work_ms_count" in row]
-    assert sum(row["latency/GET_work_ms_count"] for row in history) == REQUESTS
+    history = [row for row in wandb_peer.history(run_id) if "latency/GET_sleep_ms_count" in row]
+    assert sum(row["latency/GET_sleep_ms_count"] for row in history) == REQUESTS
     assert len(wandb_peer.steps(run_id)) == len(set(wandb_peer.steps(run_id)))
     errors = sum(status == 503 for status in answers)
     assert sum(row.get("errors/total_count", 0) for row in history) == errors
@@ -100,9 +100,9 @@ def test_two_workers_offline_then_uploaded_twice(
     for row in history:  # of both workers, or of the one whose last export fell into its interval
         workers = [[*raw], *([worker] for worker in raw)]
         counts = {sum(len(raw[worker]) for worker in some): some for some in workers}
-        values = np.concatenate([raw[worker] for worker in counts[row["latency/GET_work_ms_count"]]])
+        values = np.concatenate([raw[worker] for worker in counts[row["latency/GET_sleep_ms_count"]]])
         for quantile in (50, 90, 95, 99):
-            shown = row[f"latency/GET_work_ms_p{quantile}_ms"]
+            shown = row[f"latency/GET_sleep_ms_p{quantile}_ms"]
             # What lies outside of the instrumentation takes up to a millisecond more.
             assert shown == pytest.approx(np.percentile(values, quantile), rel=bound, abs=1.0)
 

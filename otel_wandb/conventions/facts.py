@@ -93,6 +93,8 @@ class Facts(msgspec.Struct, gc=False):
     """The tools on offer, encoded in the chat-completions shape."""
 
     usage: dict[str, int] | None = None
+    counts_starts_twice: bool | None = None
+    """The output tokens that a stream begins with are in its sum twice; how many, nobody tells."""
     usage_sum: dict[str, int] | None = None
     """Tokens that the producer itself calls the sum of other spans: never counted."""
     provider_cost_usd: float | None = None
@@ -166,6 +168,7 @@ class Facts(msgspec.Struct, gc=False):
 FIELDS: Final = frozenset(Facts.__struct_fields__) - {
     "dialect",
     "continues",
+    "counts_starts_twice",
     "rest",
     "events",
     "logs",

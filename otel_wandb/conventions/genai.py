@@ -78,6 +78,7 @@ _ROWS: Final = (
     row("response_model", "gen_ai.response.model"),
     row("response_id", "gen_ai.response.id"),
     row("finish_reasons", "gen_ai.response.finish_reasons", "gen_ai.response.finish_reason", decode=strings),
+    row("finish_reasons", "anthropic.message.stop_reason", decode=strings),  # Anthropic's own SDK
     row("messages", "gen_ai.input.messages", decode=read_messages),
     row("choices", "gen_ai.output.messages", decode=read_choices),
     row("system", "gen_ai.system_instructions", decode=read_system),

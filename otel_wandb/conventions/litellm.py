@@ -11,6 +11,7 @@ from typing import Final
 from otel_wandb.conventions.answers import take_answer
 from otel_wandb.conventions.decoding import flag, items, mapping, parse, strings, structure, text
 from otel_wandb.conventions.facts import Facts, Fault, Json, Kind
+from otel_wandb.conventions.genai import provider
 from otel_wandb.conventions.messages import read_choices
 from otel_wandb.conventions.parts import chat_call
 from otel_wandb.conventions.payloads import take_request, take_vectors
@@ -50,6 +51,12 @@ def _user(value: object) -> str | None:
     return None if value == "None" else text(value)
 
 
+def _provider(value: object) -> str | None:
+    """What stands before the model; some calls tell it nowhere else."""
+    before, slash, _ = (text(value) or "").partition("/")
+    return provider(before) if slash else None
+
+
 def _rest(value: object) -> object | None:
     """Empty strings and the word `None` say nothing."""
     return None if value in ("", "None", "{}", "[]") else structure(value)
@@ -57,6 +64,8 @@ def _rest(value: object) -> object | None:
 
 _ROWS: Final = (
     row("kind", "llm.request.type", "gen_ai.operation.name", decode=_kind),
+    row("provider", "gen_ai.provider.name", "gen_ai.system", decode=provider),
+    row("provider", "litellm.provider.model", decode=_provider),
     row("outputs.raw", "llm.#", decode=mapping),
     row("choices", "gen_ai.output.messages", decode=read_choices),
     row("outputs.calls", "gen_ai.completion.#", decode=items),
@@ -72,6 +81,8 @@ _ROWS: Final = (
 def _settle(facts: Facts, span: Span) -> None:
     outputs = dict(facts.outputs or {})
     raw = outputs.pop("raw", None)
+    if raw is None and span.name == _RAW:
+        facts.kind = facts.kind or "chat"  # the raw span of a stream tells nothing, and only chats stream
     _add_calls(facts, outputs.pop("calls", None))
     if isinstance(raw, dict) and span.name == _RAW:
         facts.kind = facts.kind or ("chat" if _is_chat(raw) else "embeddings" if _is_embedding(raw) else None)
@@ -123,6 +134,8 @@ def _take_raw(facts: Facts, told: Json) -> Json:
     """Takes the call out of the mixture of the request's and the answer's keys; returns what is left."""
     answer: Json = {key: told.pop(key) for key in _ANSWER_KEYS if key in told}
     if facts.kind == "embeddings":
+        if "data" not in told:  # without an answer the model is the one that was asked for
+            facts.model = facts.model or text(answer.get("model"))
         given = told.pop("input", None)
         facts.texts = facts.texts or (given if isinstance(given, list) else [given] if given else None)
         if "data" in told:

@@ -235,6 +235,8 @@ def _settle_chat(facts: Facts) -> None:
         facts.input = None
     if facts.choices is not None:
         facts.output = None
+    if facts.provider == "anthropic" and (facts.params or {}).get("stream") is True:
+        facts.counts_starts_twice = True
 
 
 _CHUNKS: Final = ("llm.content.completion.chunk", "gen_ai.content.completion.chunk")

@@ -56,6 +56,8 @@ class ModelCall(msgspec.Struct, array_like=True, gc=False):
     tokens: dict[str, int]
     trace_id: str
     span_id: str
+    at_most: bool = False
+    """Some of its output tokens may be told twice."""
 
 
 class _Page(msgspec.Struct, array_like=True):
@@ -165,6 +167,7 @@ def _describe(node: Node, response: int, project_of: ProjectOf) -> ModelCall:
         _tokens_of(node.usage or {}),
         span.trace_id,
         span.span_id,
+        node.facts.counts_starts_twice is True,
     )
 
 
@@ -175,7 +178,17 @@ def _is_same(one: ModelCall, other: ModelCall) -> bool:
         and other.start_ns <= one.end_ns + slack_ns
         and one.project == other.project
         and one.span_id != other.span_id
-        and agree(one.tokens, other.tokens)
+        and (agree(one.tokens, other.tokens) or _exceeds(one, other) or _exceeds(other, one))
+    )
+
+
+def _exceeds(loose: ModelCall, exact: ModelCall) -> bool:
+    """Whether the one may tell of the tokens of the other, some of its output twice."""
+    more, tokens = loose.tokens, exact.tokens
+    return (
+        loose.at_most
+        and more.get("input_tokens") == tokens.get("input_tokens")
+        and more.get("output_tokens", 0) > tokens.get("output_tokens", 0) > 0
     )
 
 

@@ -13,8 +13,8 @@ service = FastAPI()
 _notes = Path(os.environ["DURATIONS"]).open("a", buffering=1)  # noqa: SIM115  open for the life of the worker
 
 
-@service.get("/work/{ms}")
-def work(ms: int) -> dict[str, int]:
+@service.get("/sleep/{ms}")
+def sleep(ms: int) -> dict[str, int]:
     time.sleep(ms / 1000)
     if ms % 10 == 7:
         raise HTTPException(503, "busy")
@@ -27,5 +27,5 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     try:
         await service(scope, receive, send)
     finally:
-        if scope["type"] == "http" and scope["path"].startswith("/work"):
+        if scope["type"] == "http" and scope["path"].startswith("/sleep"):
             _notes.write(f"{os.getpid()} {(time.perf_counter() - started_s) * 1000!r}\n")

@@ -1,0 +1,1 @@
+"""Makes the recordings: `python -m tests.recordings.make [PRODUCER ...]`, or `make recordings`."""
