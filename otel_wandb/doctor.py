@@ -50,6 +50,11 @@ class _Patient(NamedTuple):
     deliverable: bool
     """Nothing that was found so far keeps a call from W&B."""
 
+    @property
+    def online(self) -> bool:
+        """Whether there is a key, and nothing in the way."""
+        return self.deliverable and self.target is not None and self.target.api_key is not None
+
 
 def examine(
     arguments: Mapping[str, object] | None = None,
@@ -79,7 +84,9 @@ def examine(
     deliverable = not any(finding.level == "bad" for finding in reached)
     patient = _Patient(given, file, settings, data_dir, target, timeout_s, deliverable)
     findings += [*reached, *_look_at_directory(patient)]
-    if probe and not any(finding.level == "bad" and finding.subject == "disk" for finding in findings):
+    if probe and _is_disabled():
+        findings.append(Finding("note", "probe", "not sent, since OTEL_SDK_DISABLED is set"))
+    elif probe and not any(finding.level == "bad" and finding.subject == "disk" for finding in findings):
         findings += [send(patient) for send in _PROBES]
     return findings + _look_at_ledger(patient)
 
@@ -93,7 +100,7 @@ def _look_at_configuration(resolved: Resolved) -> Iterator[Finding]:
 
 def _look_at_environment() -> Iterator[Finding]:
     """What OpenTelemetry's own variables forbid. They say it of this shell, and maybe of the service."""
-    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+    if _is_disabled():
         yield Finding("bad", "environment", "OTEL_SDK_DISABLED turns OpenTelemetry off", "unset it")
     exporters = os.environ.get("OTEL_TRACES_EXPORTER", "").strip()
     if exporters and "weave" not in [name.strip() for name in exporters.split(",")]:
@@ -102,6 +109,10 @@ def _look_at_environment() -> Iterator[Finding]:
         yield Finding("note", "environment", says, advice)
     if os.environ.get("OTEL_TRACES_SAMPLER", "").strip().endswith("always_off"):
         yield Finding("bad", "environment", "OTEL_TRACES_SAMPLER drops every span", "unset it")
+
+
+def _is_disabled() -> bool:
+    return os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
 
 
 def _find_target(settings: Settings) -> tuple[WeaveTarget | None, list[Finding]]:
@@ -174,8 +185,6 @@ def _look_at_directory(patient: _Patient) -> Iterator[Finding]:
 def _probe_span(patient: _Patient) -> Finding:
     """Send a span, and read it back: online from Weave, offline from the store."""
     subject = "probe span"
-    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-        return Finding("note", subject, "not sent, since OTEL_SDK_DISABLED is set")
     sent = send_span(
         patient.arguments,
         patient.file,
@@ -190,11 +199,8 @@ def _probe_span(patient: _Patient) -> Finding:
             "bad", subject, f"{name} did not come out of the bridge in {sent.took_s:.0f} s", advice
         )
     target = patient.target
-    if target is None or target.api_key is None:
-        return Finding("good", subject, f"{name} went the whole way into the local store")
-    if not patient.deliverable:
-        says = f"{name} is stored and waits, since W&B is out of reach"
-        return Finding("note", subject, says, "see above; it is sent as soon as that is right")
+    if target is None or target.api_key is None or not patient.deliverable:
+        return _tell_stored(patient, subject, name)
     if not sent.settled:
         says = f"{name} is stored but was not delivered within {patient.timeout_s:g} s"
         return Finding("bad", subject, says, read_status(patient.data_dir).bridge_sentence)
@@ -210,18 +216,24 @@ def _probe_span(patient: _Patient) -> Finding:
     return Finding("good", subject, f"{name} was read back from {entity}/{project} ({sent.took_s:.1f} s)")
 
 
+def _tell_stored(patient: _Patient, subject: str, name: str) -> Finding:
+    """What there is to say of a probe that goes no further than the store."""
+    if patient.deliverable:
+        return Finding("good", subject, f"{name} went the whole way into the local store")
+    says = f"{name} is stored and waits, since W&B is out of reach"
+    return Finding("note", subject, says, "see above; it is sent as soon as that is right")
+
+
 def _probe_metric(patient: _Patient) -> Finding:
     """Send a data point, and wait for its row: online until W&B's history shows it, offline for the store."""
     subject = "probe metric"
-    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-        return Finding("note", subject, "not sent, since OTEL_SDK_DISABLED is set")
     row, took_s = send_metric(
         patient.arguments,
         patient.file,
         patient.data_dir,
         settings=patient.settings,
         timeout_s=patient.timeout_s,
-        deliverable=patient.deliverable and patient.target is not None and not patient.target.offline,
+        deliverable=patient.online,
     )
     if row is None:
         settings = patient.settings
@@ -230,11 +242,8 @@ def _probe_metric(patient: _Patient) -> Finding:
         advice = f"if a probe was sent just before, try again in {until_s:.0f} s; else look into "
         return Finding("bad", subject, says, f"{advice}{patient.data_dir.log}")
     name = f"step {row.step} of run {row.run_id}"
-    if patient.target is None or patient.target.api_key is None:
-        return Finding("good", subject, f"{name} went the whole way into the local store")
-    if not patient.deliverable:
-        says = f"{name} is stored and waits, since W&B is out of reach"
-        return Finding("note", subject, says, "see above; it is sent as soon as that is right")
+    if not patient.online:
+        return _tell_stored(patient, subject, name)
     if row.state == "rejected":
         return Finding("bad", subject, f"W&B did not take {name}", f"look into {patient.data_dir.log}")
     if row.state == "waiting":

@@ -8,7 +8,6 @@ another bridge may have delivered that one.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple, TypeAlias
@@ -24,6 +23,7 @@ from otel_wandb.traces.assembly import Assembly
 from otel_wandb.traces.calls import Call, ShapedTrace
 from otel_wandb.traces.feedback import Cleaned, encode_feedback, feedback_id
 from otel_wandb.traces.finished import FinishedTrace
+from otel_wandb.traces.joins import hash_id
 from otel_wandb.work import ResponsePlace, ShapedFeedback
 
 _SECOND: Final = 1_000_000_000
@@ -31,7 +31,6 @@ _HOUR: Final = 3600 * _SECOND
 _STATE: Final = "feedback/"
 _MAX_RESPONSES: Final = 30_000
 _MAX_WAITING: Final = 100_000
-_HASH_BITS: Final = 64
 
 
 class _Waiting(msgspec.Struct, array_like=True, gc=False):
@@ -142,7 +141,7 @@ class FeedbackLine:
         named: list[_Key] = []
         for call in sorted(shaped.calls, key=_spends):  # of two calls with one response the spender is last
             if call.attributes.response_id:
-                response = _hash(call.attributes.response_id)
+                response = hash_id(call.attributes.response_id)
                 place = ResponsePlace(response, call.trace_id, call.id, *project_of_span(call.id))
                 self._new_places.append(place)
                 self._keep_place(place)
@@ -182,7 +181,7 @@ class FeedbackLine:
 
     def _take_record(self, named: _Named, writer_id: str, now_ns: int) -> None:
         score = named.score
-        response = _hash(score.response_id) if score.response_id else 0
+        response = hash_id(score.response_id) if score.response_id else 0
         if not response and not (named.trace_id and named.span_id):
             self.counts["log_records", "dropped", "no_span"] += 1
             return
@@ -213,7 +212,7 @@ class FeedbackLine:
             uid = feedback_id(score, trace.trace_id, span_id)
             config, entity, project = project_of_span(span_id)
             body = encode_feedback(score, uid, self._cleaner(config))
-            place = self._find(_hash(score.response_id), trace.trace_id) if score.response_id else None
+            place = self._find(hash_id(score.response_id), trace.trace_id) if score.response_id else None
             if place is not None:
                 self._put(uid, body, place, scored_by=span_id if place.span_id != span_id else "")
                 continue
@@ -328,11 +327,6 @@ def _topmost(span_id: str, above: Mapping[str, str | None]) -> str:
 
 def _key_of(waiting: _Waiting) -> _Key:
     return waiting.response or (waiting.trace_id, waiting.span_id)
-
-
-def _hash(response_id: str) -> int:
-    digest = hashlib.blake2b(response_id.encode("utf-8", "replace"), digest_size=_HASH_BITS // 8).digest()
-    return int.from_bytes(digest, "big", signed=True) or 1
 
 
 def _in_trace(response: int, trace_id: str) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from itertools import groupby
 
 from otel_wandb.config import Settings
 from otel_wandb.conventions import BUILT_IN, Reader
@@ -310,10 +311,12 @@ class Pipeline:
         self.feedback.add_trace(trace, shaped, lambda span_id: self._place_of(by_id[span_id]))
 
     def _measure(self, shaped: ShapedTrace, by_id: Mapping[str, Placed]) -> None:
-        for spend in shaped.spends:
-            placed = by_id[spend.span_id]
+        # Neighbours are mostly of one process, and each group looks up once whose they are.
+        for _, spends in groupby(shaped.spends, lambda spend: id(by_id[spend.span_id].resource)):
+            group = list(spends)
+            placed = by_id[group[0].span_id]
             self.metrics.add_spends(
-                [spend], resource=placed.resource, config=placed.config, newest_ns=self.newest_event_ns
+                group, resource=placed.resource, config=placed.config, newest_ns=self.newest_event_ns
             )
         for span_id, n in shaped.warned:
             placed = by_id[span_id]

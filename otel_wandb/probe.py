@@ -6,9 +6,10 @@ They are of a service of their own, so that they are in no chart of another.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from opentelemetry.sdk.metrics.export import (
     Gauge,
@@ -30,8 +31,10 @@ from otel_wandb.errors import StoreError
 from otel_wandb.ingest.sdk import WeaveSpanExporter
 from otel_wandb.ingest.sdk_metrics import WandbMetricExporter
 from otel_wandb.settings import Settings
-from otel_wandb.store import Store, StoredRow
+from otel_wandb.store import Store, StoredRow, StoreReader
 from otel_wandb.store.rows import decode_values
+
+T = TypeVar("T")
 
 SERVICE = "otel-wandb-doctor"
 KEY = "metrics/otel_wandb_doctor_sent_at"
@@ -85,14 +88,9 @@ def send_span(
 
 def find_in_store(data_dir: DataDir, sent: SentSpan) -> bool:
     """Whether the bridge has made a call of the probe."""
-    try:
-        reader = Store.open_for_reading(data_dir.store)
-    except StoreError:
-        return False
-    try:
-        return any(call.span_id == sent.span_id for call in reader.calls([sent.trace_id]))
-    finally:
-        reader.close()
+    return bool(
+        _ask(data_dir, lambda reader: any(c.span_id == sent.span_id for c in reader.calls([sent.trace_id])))
+    )
 
 
 def send_metric(
@@ -129,16 +127,23 @@ def send_metric(
 
 def find_row(data_dir: DataDir, sent_at_s: float) -> StoredRow | None:
     """The row that the bridge has made of the probe."""
+
+    def find(reader: StoreReader) -> StoredRow | None:
+        runs = [run for run in reader.runs() if run.run_id.startswith(SERVICE)]
+        rows = (row for run in runs for row in reader.rows(run.id))
+        return next((row for row in rows if decode_values(row.values).get(KEY) == sent_at_s), None)
+
+    return _ask(data_dir, find)
+
+
+def _ask(data_dir: DataDir, question: Callable[[StoreReader], T]) -> T | None:
+    """The store's answer; None while there is no store."""
     try:
         reader = Store.open_for_reading(data_dir.store)
     except StoreError:
         return None
-    try:
-        runs = [run for run in reader.runs() if run.run_id.startswith(SERVICE)]
-        rows = (row for run in runs for row in reader.rows(run.id))
-        return next((row for row in rows if decode_values(row.values).get(KEY) == sent_at_s), None)
-    finally:
-        reader.close()
+    with closing(reader):
+        return question(reader)
 
 
 def _gauge(value: float, time_s: float) -> MetricsData:

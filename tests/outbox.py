@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ from otel_wandb.delivery.pacing import Pace
 from otel_wandb.delivery.weave import WeaveDelivery
 from otel_wandb.settings import Settings
 from otel_wandb.store import NewCall, Store
+from tests.deadlines import wait_for
 from tests.peers.weave import WeavePeer
 
 PROJECT = "team/rag"
@@ -118,10 +121,32 @@ def bad_call(number: int) -> bytes:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.02)
+    wait_for(condition, PATIENCE_S)
+
+
+DELIVERY = """
+import os, signal, sys
+from pathlib import Path
+from otel_wandb.delivery.weave import WeaveDelivery
+from otel_wandb.settings import Settings
+from otel_wandb.store import Store, Transaction
+from otel_wandb.store.feedback import FeedbackWriter
+
+path, url, where = sys.argv[1:]
+if where:
+    owner, _, name = where.partition(".")
+    setattr(globals()[owner], name, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+store = Store.open(Path(path))
+settings = Settings(base_url=url, trace_url=url, settle_s=0.3)
+WeaveDelivery(store, settings_of=lambda _: settings).deliver_due(deadline_s=60)
+"""
+
+
+def start_delivery_process(house: House, die_in: str = "") -> subprocess.Popen[bytes]:
+    """A process that delivers, and that is killed where it calls `die_in`, a method of the store."""
+    house.close()
+    command = [sys.executable, "-c", DELIVERY, str(house.path), house.peer.url, die_in]
+    return subprocess.Popen(command, env={**os.environ, **house.environ})
 
 
 def wire_of(body: bytes, project: str) -> bytes:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -30,7 +27,7 @@ from otel_wandb.ingest.sdk_logs import WeaveLogExporter
 from otel_wandb.journal import JournalWriter, Kind
 from otel_wandb.status import read_status
 from otel_wandb.store import NewFeedback, Store, StoredFeedback, schema
-from tests.outbox import PATIENCE_S, PROJECT, House, call, wait_until
+from tests.outbox import PATIENCE_S, PROJECT, House, call, start_delivery_process, wait_until
 from tests.peers.weave import WeavePeer
 from tests.scored import (
     JUDGE_TRACE,
@@ -607,36 +604,13 @@ def test_a_wrong_key_holds_feedback_until_it_is_changed(house: ScoredHouse) -> N
     house.assert_scored_once(*uids)
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from otel_wandb.delivery.weave import WeaveDelivery
-from otel_wandb.settings import Settings
-from otel_wandb.store import Store
-from otel_wandb.store.feedback import FeedbackWriter
-
-path, url, where = sys.argv[1:]
-if where:
-    setattr(FeedbackWriter, where, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-store = Store.open(Path(path))
-settings = Settings(base_url=url, trace_url=url, settle_s=0.3)
-WeaveDelivery(store, settings_of=lambda _: settings).deliver_due(deadline_s=60)
-"""
-
-
-def start_delivery_process(house: ScoredHouse, die_in: str = "") -> subprocess.Popen[bytes]:
-    house.close()
-    command = [sys.executable, "-c", KILLED, str(house.path), house.peer.url, die_in]
-    return subprocess.Popen(command, env={**os.environ, **house.environ})
-
-
 @pytest.mark.parametrize("where", ["begin_attempt", "settle"])
 def test_a_kill_between_the_call_and_its_score_loses_and_doubles_nothing(
     house: ScoredHouse, where: str
 ) -> None:
     ids = house.queue(call(1), call(2))
     uids = house.score(1, 2)
-    process = start_delivery_process(house, where)
+    process = start_delivery_process(house, f"FeedbackWriter.{where}")
     assert process.wait(PATIENCE_S) == -signal.SIGKILL
     assert {accepted.id for accepted in house.peer.accepted()} == set(ids)
     assert len(house.read_feedback()) == (2 if where == "settle" else 0)

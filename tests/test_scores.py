@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from otel_wandb.conventions import read_span
 from otel_wandb.conventions.scores import Score, read_case, read_result, scores_of
-from otel_wandb.metrics.score_stream import Observation, observe
 from otel_wandb.records import Event, LogRecord, Resource, Scope, Span
 from otel_wandb.traces.feedback import Cleaned, encode_feedback, feedback_id, object_name
 from tests.scored import RESULT, result
@@ -396,31 +395,3 @@ def test_a_log_record_is_read_as_an_event_of_the_span() -> None:
     span = Span("1" * 32, "2" * 16, "", "chat", 1, 1, 2)
     facts = read_span(span, Scope("tests"), Resource(), [record])
     assert [score.name for score in scores_of(facts)] == ["x"]
-
-
-@pytest.mark.parametrize(
-    ("score", "expected"),
-    [
-        (
-            Score("relevance", 0.5, label="good", kind="LLM", explanation="why", time_ns=7),
-            Observation(
-                "gen_ai.evaluation.score",
-                {
-                    "gen_ai.evaluation.name": "relevance",
-                    "gen_ai.evaluation.score.label": "good",
-                    "gen_ai.evaluation.evaluator.type": "LLM",
-                },
-                0.5,
-                7,
-            ),
-        ),
-        (
-            Score("ok", True),
-            Observation("gen_ai.evaluation.score", {"gen_ai.evaluation.name": "ok"}, 1.0, 0),
-        ),
-        (Score("tone", label="friendly"), None),
-        (Score("nan", value_text="nan"), None),
-    ],
-)
-def test_a_score_with_a_number_is_an_observation(score: Score, expected: Observation | None) -> None:
-    assert observe(score) == expected

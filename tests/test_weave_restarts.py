@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.outbox import PATIENCE_S, PROJECT, House, calls, wait_until, wire_of
+from tests.outbox import PATIENCE_S, PROJECT, House, calls, start_delivery_process, wait_until, wire_of
 from tests.peers.weave import WeavePeer
 
 
@@ -47,29 +44,6 @@ def post_behind_our_back(peer: WeavePeer, bodies: list[bytes]) -> None:
     httpx.post(url, content=content, auth=("api", peer.api_key), trust_env=False).raise_for_status()
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from otel_wandb.delivery.weave import WeaveDelivery
-from otel_wandb.settings import Settings
-from otel_wandb.store import Store, Transaction
-
-path, url, where = sys.argv[1:]
-if where:
-    setattr(Transaction, where, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-store = Store.open(Path(path))
-settings = Settings(base_url=url, trace_url=url, settle_s=0.3)
-WeaveDelivery(store, settings_of=lambda _: settings).deliver_due(deadline_s=60)
-"""
-
-
-def start_delivery_process(house: House, die_in: str = "") -> subprocess.Popen[bytes]:
-    house.close()
-    environ = {**os.environ, **house.environ}
-    command = [sys.executable, "-c", KILLED, str(house.path), house.peer.url, die_in]
-    return subprocess.Popen(command, env=environ)
-
-
 @pytest.mark.parametrize("phase", ["before", "after"])
 def test_a_kill_while_the_answer_is_awaited_doubles_nothing(house: House, phase: str) -> None:
     ids = house.queue(*calls(5))
@@ -90,7 +64,7 @@ def test_a_kill_while_the_answer_is_awaited_doubles_nothing(house: House, phase:
 @pytest.mark.parametrize("where", ["begin_attempt", "settle"])
 def test_a_kill_around_the_commit_doubles_nothing(house: House, where: str) -> None:
     ids = house.queue(*calls(5))
-    process = start_delivery_process(house, where)
+    process = start_delivery_process(house, f"Transaction.{where}")
     assert process.wait(PATIENCE_S) == -signal.SIGKILL
     assert len(house.peer.accepted()) == (5 if where == "settle" else 0)
     house.restart()

@@ -69,10 +69,7 @@ class WeaveClient:
     def post_calls(self, key: Secret, entity: str, project: str, body: bytes) -> None:
         """Return when the batch of complete calls in `body` was taken; raise what else became of it."""
         url = f"{self.trace_url}/v2/{quote(entity, safe='')}/{quote(project, safe='')}/calls/complete"
-        response = self._post(url, key, body)
-        _raise_for_status(response)
-        if not isinstance(_decode(response.content), dict):
-            raise DeliveryAmbiguous(f"{url} answered {response.status_code}, but not with JSON")
+        self._post_batch(url, key, body)
 
     def read_back(self, key: Secret, project_id: str, call_ids: Sequence[str]) -> frozenset[str]:
         """Those of the calls that Weave has.
@@ -97,10 +94,7 @@ class WeaveClient:
     def post_feedback(self, key: Secret, body: bytes) -> None:
         """Return when the batch of feedback in `body` was taken; raise what else became of it."""
         url = f"{self.trace_url}/feedback/batch/create"
-        response = self._post(url, key, body)
-        _raise_for_status(response)
-        if not isinstance(_decode(response.content), dict):
-            raise DeliveryAmbiguous(f"{url} answered {response.status_code}, but not with JSON")
+        self._post_batch(url, key, body)
 
     def find_feedback(self, key: Secret, project_id: str, ids: Sequence[str]) -> frozenset[str]:
         """Those pieces of feedback that Weave has. Raises as `read_back`."""
@@ -137,6 +131,12 @@ class WeaveClient:
             case {"digest": str(digest)}:
                 return digest
         raise DeliveryRetryable(f"{url} did not answer with a digest")
+
+    def _post_batch(self, url: str, key: Secret, body: bytes) -> None:
+        response = self._post(url, key, body)
+        _raise_for_status(response)
+        if not isinstance(_decode(response.content), dict):
+            raise DeliveryAmbiguous(f"{url} answered {response.status_code}, but not with JSON")
 
     def ensure_project(self, key: Secret, entity: str, project: str) -> str:
         """The name of the project, which is made if it does not exist, as `weave.init` would.

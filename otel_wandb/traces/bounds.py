@@ -26,6 +26,7 @@ _SMALL_CHARS: Final = 64 << 10
 """A text that is cut keeps so much; shorter ones are never cut."""
 _NOTE_CHARS: Final = 500
 """No note is longer, with its surroundings."""
+_NOTE_START: Final = "[left out: "
 _CONTENT: Final = ("inputs", "output", "exception", "attributes")
 _GIVEN_UP: Final = "left out: the call is larger than a request may be"
 
@@ -80,9 +81,6 @@ def _changed(value: object, change: Callable[[str], str]) -> object:
     if isinstance(kind, str) and kind in _PARTS and (note := _note_in(changed.get(kind, changed))):
         return {"type": "text", "text": note, **{k: v for k, v in changed.items() if k not in ("type", kind)}}
     return changed
-
-
-_NOTE_START: Final = "[left out: "
 
 
 def _note_in(told: object) -> str:

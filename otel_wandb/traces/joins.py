@@ -133,7 +133,7 @@ def join_calls(nodes: Sequence[Node], project_of: ProjectOf, known: ModelCalls |
         if known is None and len(twins) == 1:
             continue
         twins.sort(key=lambda node: (-node.span.start_ns, node.span.end_ns))  # the inner one begins last
-        _join_twins(twins, _hash(response_id), project_of, known)
+        _join_twins(twins, hash_id(response_id), project_of, known)
 
 
 def _join_twins(twins: list[Node], response: int, project_of: ProjectOf, known: ModelCalls | None) -> None:
@@ -202,12 +202,13 @@ def _tokens_of(usage: Mapping[str, int]) -> dict[str, int]:
     return {name: usage[name] for name in _TOKENS if name in usage}
 
 
-def _hash(text: str) -> int:
+def hash_id(text: str) -> int:
+    """64 bits that stand for an id in what is remembered; never zero."""
     digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
+    return int.from_bytes(digest, "big", signed=True) or 1
 
 
-_hash_name = lru_cache(maxsize=1024)(_hash)
+_hash_name = lru_cache(maxsize=1024)(hash_id)
 
 
 def _slot(page: _Page) -> int:
