@@ -35,6 +35,8 @@ pytestmark = pytest.mark.timeout(300)  # five processes on a busy machine
 PROJECT = "team/rag"
 REQUESTS = 60
 RUN = (
+    # As from a terminal: what runs in the background, as these tests may, begins with Ctrl-C ignored.
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
     "import sys; from otel_wandb.demo import prepare_demo, run_demo;"
     f"sys.exit(run_demo(prepare_demo(requests={REQUESTS}, once='--once' in sys.argv)))"
 )
@@ -142,7 +144,10 @@ def test_without_once_the_service_goes_on_until_ctrl_c(tmp_path: Path) -> None:
         address, _, path = url.rpartition("/")
         assert send(Planned("POST", f"/{path}", "", json.loads(question), "ada"), address).status == 200
         demo.send_signal(signal.SIGINT)
-        demo.communicate(timeout=60)
+        try:
+            demo.communicate(timeout=60)
+        finally:
+            demo.kill()
     assert f"All is there: {REQUESTS} requests became " in told
     assert demo.returncode == 0
 
