@@ -237,6 +237,34 @@ class TestMetrics:
         assert [(row["step"], row.get("tokens/gpt_4o_mini_input")) for row in rows] == [(0, 1000), (1, 1000)]
         assert rows[-1]["cost/daily_input_tokens"] == 2001
 
+    @settings(max_examples=50, deadline=None)
+    @given(
+        st.lists(st.tuples(st.integers(1, 59), st.integers(1, 5000), st.integers(0, 500)), min_size=1),
+        st.integers(1, 59),
+        st.booleans(),
+    )
+    def test_late_spans_make_sums_theirs_whatever_metrics_had_counted(
+        self, calls: list[tuple[int, int, int]], export: int, cached: bool
+    ) -> None:
+        works = Works()
+        given, made = (sum(call[i] for call in calls if call[0] <= export) for i in (1, 2))
+        works.write(token_metrics(export, given=given, made=made))
+        works.write(token_metrics(89, given=1, model="o3", start=59))
+        spans = []
+        for i, (end, prompt, answer) in enumerate(calls):
+            more = {"gen_ai.usage.cache_read.input_tokens": prompt // 2} if cached else {}
+            spans.append(chat(i, end, given=prompt, made=answer, entrance_seconds=70 - end, more=more))
+        works.write(traces(*spans, chat(len(calls), 130, given=0, made=1)))
+        rows = works.finish()
+        assert total(rows, "tokens/gpt_4o_mini_input") == sum(call[1] for call in calls)
+        assert total(rows, "tokens/gpt_4o_mini_output") == 1 + sum(call[2] for call in calls)
+        assert total(rows, "tokens/cache_read") == sum(call[1] // 2 for call in calls if cached)
+        saved = sum(call[1] // 2 for call in calls if cached) * 0.075
+        spent = sum(call[1] * 0.15 + call[2] * 0.6 for call in calls) + 0.6 - saved
+        assert total(rows, "cost/gpt_4o_mini_usd") * 1e6 == pytest.approx(spent)
+        assert total(rows, "cost/http_route_chat_usd") <= total(rows, "cost/gpt_4o_mini_usd") + 1e-12
+        assert rows[-1]["cost/daily_requests"] == len(calls) + 1
+
     def test_spans_that_wait_in_a_later_interval_are_known(self) -> None:
         works = Works()
         works.write(token_metrics(59, given=1000))

@@ -6,9 +6,9 @@ name no call, so they say nothing of users, endpoints, or the cost of a request.
 no model count only where no span tells of any.
 
 When spans of a model come for the first time, and so late that the row of their interval has counted its
-metrics, then these spans are passed over: an interval counts once, from the one or the other. So are spans
-known that already wait in later intervals. What remains is the end of that one interval, between the last
-export of metrics and its border: calls of that time are counted by neither if their spans were that late.
+metrics, then what was counted is taken off them: the tokens of each kind, and its share of the cost. What
+remains of the spans counts, so sums over rows are what the spans say. Metrics do not know what came out of a
+cache, so what remains of the cost may be below zero: such a row corrects the ones before it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from otel_wandb.metrics.pricing import Price
 from otel_wandb.metrics.rates import USD
 
 _MAX_MODELS: Final = 500
+_MAX_PROVIDERS: Final = 16
+_COUNTS: Final = tuple(name for name in Tally.__struct_fields__ if name != "cost")
 _MICRO: Final = USD // 1_000_000
 
 PriceOf: TypeAlias = Callable[[str | None, str | None, Mapping[str, int], int], Price | None]
@@ -41,6 +43,15 @@ class TokenSource(NamedTuple):
 
     provider: str
     model: str
+
+
+class Advance(msgspec.Struct, array_like=True):
+    """What was counted from metrics, and no span has made good for yet."""
+
+    provider: str
+    end_ns: int
+    """The end of the last interval that was counted so."""
+    tally: Tally
 
 
 class Totals(msgspec.Struct, array_like=True):
@@ -59,15 +70,20 @@ class DaySpending(msgspec.Struct, array_like=True):
     told: dict[str, list[str]] = msgspec.field(default_factory=dict)
     """Models that spans told of today -> their providers."""
     told_before: dict[str, list[str]] = msgspec.field(default_factory=dict)
-    counted: dict[str, int] = msgspec.field(default_factory=dict)
-    """Models counted from metrics -> the end of the last interval that was."""
+    advances: dict[str, list[Advance]] = msgspec.field(default_factory=dict)
+    """Models, and what was counted of them from metrics, by provider."""
     totals: Totals = msgspec.field(default_factory=Totals)
 
     def follow(self) -> DaySpending:
         """The next run, before anything has come."""
-        horizon_ns = max(self.counted.values(), default=0) - DAY_NS
-        counted = {model: end_ns for model, end_ns in self.counted.items() if end_ns > horizon_ns}
-        return DaySpending(told_before=self.told, counted=counted, totals=self.totals)
+        ends_ns = [advance.end_ns for advances in self.advances.values() for advance in advances]
+        horizon_ns = max(ends_ns, default=0) - DAY_NS
+        recent = {
+            model: kept
+            for model, advances in self.advances.items()
+            if (kept := [advance for advance in advances if advance.end_ns > horizon_ns])
+        }
+        return DaySpending(told_before=self.told, advances=recent, totals=self.totals)
 
 
 @dataclass(slots=True)
@@ -94,12 +110,11 @@ def settle_spending(
 ) -> Spending:
     """What counts of the spans and the metrics of an interval; `day` learns of it."""
     spending = Spending()
-    for key, tally in closed.spends.items():
+    for key, whole in closed.spends.items():
         _remember(day.told, key)
-        if key.own_end_ns and key.own_end_ns <= _counted_until(day, key):
-            continue
+        spending.request_units += whole.units
+        tally = _take_off_advances(day.advances, key, whole) if key.own_end_ns else whole
         spending.add(key.model, tally)
-        spending.request_units += tally.units
         for name, value in key.labels:
             spending.labels[name][value] += tally.units
     for source, amounts in sorted(metered.items(), key=lambda item: item[0] or ("", "")):
@@ -107,9 +122,7 @@ def settle_spending(
             continue
         tally = _price_metered(source, amounts, closed.interval.start_ns, price_of)
         spending.add(source.model if source else None, tally)
-        model = source.model if source else ""
-        if model in day.counted or len(day.counted) < _MAX_MODELS:
-            day.counted[model] = closed.interval.end_ns
+        _advance(day.advances, source or TokenSource("", ""), tally, closed.interval.end_ns)
     _add_to_day(day, closed.interval.start_ns // DAY_NS, spending.whole)
     return spending
 
@@ -174,9 +187,44 @@ def _remember(told: dict[str, list[str]], key: SpendKey) -> None:
                 providers.append(provider)
 
 
-def _counted_until(day: DaySpending, key: SpendKey) -> int:
-    names = (key.model or "", key.answered, "")
-    return max(day.counted.get(name, 0) for name in names)
+def _advance(known: dict[str, list[Advance]], source: TokenSource, tally: Tally, end_ns: int) -> None:
+    if source.model not in known and len(known) >= _MAX_MODELS:
+        return
+    advances = known.setdefault(source.model, [])
+    provider = _provider(source.provider)
+    advance = next((known for known in advances if known.provider == provider), None)
+    if advance is None:
+        if len(advances) >= _MAX_PROVIDERS:
+            return
+        advance = Advance(provider, 0, Tally())
+        advances.append(advance)
+    advance.end_ns = end_ns
+    advance.tally.add(tally)
+    advance.tally.cost = str(advance.tally.cost)
+
+
+def _take_off_advances(known: Mapping[str, list[Advance]], key: SpendKey, tally: Tally) -> Tally:
+    """What remains of the late spans without what metrics counted of their interval."""
+    provider = _provider(key.provider)
+    for model in dict.fromkeys((key.model or "", key.answered, "")):
+        for advance in known.get(model, ()):
+            mine = not provider or advance.provider in ("", provider)
+            if mine and key.own_end_ns <= advance.end_ns:
+                tally = _take_off(advance.tally, tally)
+    return tally
+
+
+def _take_off(advance: Tally, tally: Tally) -> Tally:
+    """The tally without what the advance has of it, and the advance without that."""
+    had, rest = advance.tokens, Tally(cost=tally.units)
+    for name in _COUNTS:
+        told, taken = getattr(tally, name), min(getattr(tally, name), getattr(advance, name))
+        setattr(rest, name, told - taken)
+        setattr(advance, name, getattr(advance, name) - taken)
+    share = advance.units * (had - advance.tokens) // had if had else 0
+    rest.cost = tally.units - share
+    advance.cost = str(advance.units - share)
+    return rest
 
 
 def _is_told(source: TokenSource | None, day: DaySpending, later: Iterable[str]) -> bool:
