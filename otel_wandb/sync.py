@@ -16,8 +16,13 @@ from otel_wandb.delivery.pacing import Pace
 from otel_wandb.delivery.wandb import WandbDelivery
 from otel_wandb.delivery.wandb_lane import Timing
 from otel_wandb.delivery.weave import DeliveryProgress, WeaveDelivery
+from otel_wandb.errors import BridgeRunning
 from otel_wandb.store import Store
 
+_BUSY = (
+    "Given a key it uploads by itself, and `otel-wandb status` tells what waits; without one, call sync when "
+    "the service has ended."
+)
 _NOTHING = DeliveryProgress(delivered=0, rejected=0, waiting=0, problem="")
 
 
@@ -58,7 +63,10 @@ def sync(
         BridgeRunning: a bridge works on the directory. Given a key it uploads by itself.
         StoreError: the store cannot be used.
     """
-    bridge = open_bridge(data_dir, settings, deliver=False)
+    try:
+        bridge = open_bridge(data_dir, settings, deliver=False)
+    except BridgeRunning as error:
+        raise BridgeRunning(f"{error}. {_BUSY}") from None
     try:
         while bridge.step():
             pass

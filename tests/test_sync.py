@@ -112,7 +112,8 @@ def test_a_sync_that_meets_a_dead_server_can_be_repeated(offline: Offline) -> No
 
 
 def test_beside_a_bridge_it_refuses(offline: Offline) -> None:
-    with offline.data_dir.lock(), pytest.raises(BridgeRunning):
+    advice = r"only one can\. Given a key it uploads by itself, and `otel-wandb status` tells what waits"
+    with offline.data_dir.lock(), pytest.raises(BridgeRunning, match=advice):
         offline.sync()
 
 
