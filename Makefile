@@ -47,9 +47,11 @@ format: $(INSTALLED)  ## put every file into the one format
 	$(PYTHON) -m ruff format .
 
 .PHONY: docs
-docs: $(INSTALLED)  ## write docs/settings.md from the table of settings
-	$(PYTHON) -m otel_wandb.settings_page > docs/settings.md.new
-	mv docs/settings.md.new docs/settings.md
+docs: $(INSTALLED)  ## write docs/settings.md and docs/charts.md from the tables of settings and of charts
+	for page in settings charts; do \
+		$(PYTHON) -m otel_wandb.$${page}_page > docs/$$page.md.new; \
+		mv docs/$$page.md.new docs/$$page.md; \
+	done
 
 .PHONY: recordings
 recordings: $(INSTALLED)  ## record anew what the instrumentations send; ARGS names some of them

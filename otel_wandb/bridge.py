@@ -17,6 +17,7 @@ from typing import Protocol
 from otel_wandb import __version__
 from otel_wandb.config import Settings
 from otel_wandb.datadir import BridgeInfo, BridgeLock, DataDir
+from otel_wandb.delivery.alerts import AlertDelivery
 from otel_wandb.delivery.wandb import WandbDelivery
 from otel_wandb.delivery.weave import DeliveryProgress, WeaveDelivery
 from otel_wandb.dialects import load_dialects
@@ -89,9 +90,12 @@ class Bridge:
         self._lock = lock
         self._known_settings: dict[str, Settings] = {settings.digest: settings, "": settings}
         self._deliveries: list[Delivery] = []
+        self._alerts: AlertDelivery | None = None
         if deliver:
             self._deliveries.append(WeaveDelivery(store, settings_of=self.settings_of))
             self._deliveries.append(WandbDelivery(store, settings_of=self.settings_of))
+            self._alerts = AlertDelivery(store, settings_of=self.settings_of)
+            self._deliveries.append(self._alerts)  # after the rows: an alert of W&B needs its run
         dialects = load_dialects()
         self._count_broken(dialects.broken)
         self._drain = Drain(
@@ -238,15 +242,31 @@ class Bridge:
     def is_delivered(self) -> bool:
         """Whether nothing waits for delivery; offline, all that is stored counts as delivered."""
         reader = self._store.reader
+        if self._alerts is not None and self._alerts.waits:
+            return False
         return self._offline or (
             reader.outbox_empty() and not reader.waiting_rows() and not reader.feedback.waiting()
         )
 
     def is_alone(self) -> bool:
-        """True when no front is left and nothing is open, unread or undelivered: the process may end."""
+        """True when no front is left and nothing is open, unread or undelivered: the process may end.
+
+        What waits for the end of an hour is given out first, a few times an hour.
+        """
         if time.monotonic() - self._busy_s < _ALONE_S or self.has_fronts():
             return False
-        return not self._drain.open_items and self.is_drained()
+        if self._drain.open_items or not self.is_drained():
+            return False
+        try:
+            if not self._drain.finish_rows():
+                return True
+        except StoreError as error:
+            _log.warning("The last tables cannot be stored: %s. They come after the next start.", error)
+            self._drain.restore()
+            return True
+        for delivery in self._deliveries:
+            delivery.wake()
+        return False
 
     @property
     def _offline(self) -> bool:
@@ -269,7 +289,8 @@ class Bridge:
 
     def _doing(self) -> str:
         doing = [f"{self._drain.open_traces} traces open"]
-        return "; ".join(dict.fromkeys(doing + [delivery.sentence() for delivery in self._deliveries]))
+        doing += [sentence for delivery in self._deliveries if (sentence := delivery.sentence())]
+        return "; ".join(dict.fromkeys(doing))
 
     def _count_broken(self, names: Iterable[str]) -> None:
         for name in names:

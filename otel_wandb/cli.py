@@ -14,7 +14,7 @@ from otel_wandb import __version__
 from otel_wandb.config import SETTINGS, Resolved, resolve
 from otel_wandb.datadir import DataDir
 from otel_wandb.errors import OtelWandbError
-from otel_wandb.replay import Replay, replay_files, write_calls, write_feedback, write_rows
+from otel_wandb.replay import Replay, replay_files, write_alerts, write_calls, write_feedback, write_rows
 from otel_wandb.status import read_status
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -130,7 +130,7 @@ def replay(
     if rows is not None:
         write_rows(rows, directory, outcome.run_ids)
     if alerts is not None:
-        alerts.write_bytes(b"")
+        write_alerts(alerts, directory, outcome.run_ids)
     _report(outcome, directory, delivering=not no_deliver)
     if outcome.unreadable:
         sys.exit(_EXIT_BAD)
@@ -160,6 +160,35 @@ def status(as_json: bool, config_file: Path | None, data_dir: Path | None) -> No
     settings = resolve({"data_dir": data_dir and str(data_dir)}, file=config_file).settings
     seen = read_status(DataDir(Path(settings.data_dir)), settings)
     click.echo(seen.to_json() if as_json else seen.render())
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON document, for scripts.")
+@click.option(
+    "--try",
+    "trying",
+    is_flag=True,
+    help="Tell what the rules of the settings would have found in the stored rows; sends and stores nothing.",
+)
+@_configured
+def alerts(as_json: bool, trying: bool, config_file: Path | None, data_dir: Path | None) -> None:
+    """List the alerts that fired and recovered, and what became of each on its routes.
+
+    \b
+    otel-wandb alerts --try --config otel-wandb.yaml
+    """
+    from otel_wandb.alert_report import encode_alerts, list_alerts, render_alerts, try_rules
+    from otel_wandb.alerts.reading import parse_plan
+
+    if trying and as_json:
+        raise click.UsageError("--try tells what would be and --json what was; choose one of them")
+    settings = resolve({"data_dir": data_dir and str(data_dir)}, file=config_file).settings
+    directory = DataDir(Path(settings.data_dir))
+    if trying:
+        click.echo(try_rules(directory, parse_plan(settings.alerts)).render())
+        return
+    found = list_alerts(directory)
+    click.echo(encode_alerts(found) if as_json else render_alerts(found))
 
 
 @main.command(context_settings={"ignore_unknown_options": True})
@@ -240,6 +269,48 @@ def export(
         wandb_dir.mkdir(parents=True, exist_ok=True)
         for path in export_wandb_dir(directory, wandb_dir):
             click.echo(f"Look at it with: wandb leet run {path}")
+
+
+@main.command()
+@click.option("--apply", "applying", is_flag=True, help="Save it in W&B, in place of the one that is there.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print what would be saved. Needs no network and no key."
+)
+@click.option("--service", "services", multiple=True, help="Only of this service; may be given repeatedly.")
+@click.option("--title", default="", help="What W&B calls it (default: otel-wandb: SERVICE).")
+@_configured
+def dashboard(
+    applying: bool,
+    as_json: bool,
+    services: tuple[str, ...],
+    title: str,
+    config_file: Path | None,
+    data_dir: Path | None,
+) -> None:
+    """Lay out a W&B workspace over the runs of each service: print it, or save it with --apply.
+
+    It is made from the catalogue of charts, from what the local store has seen of the service, and from the
+    settings. A workspace of the same title is changed, never made a second time; what was changed by hand
+    in it is lost. Needs `pip install 'otel-wandb[dashboard]'`.
+
+    \b
+    otel-wandb dashboard --apply
+    """
+    from otel_wandb.dashboard import apply_plan, encode_plan, plan_dashboards, render_plan
+
+    if applying and as_json:
+        raise click.UsageError("--apply saves and --json only prints; choose one of them")
+    settings = resolve({"data_dir": data_dir and str(data_dir)}, file=config_file).settings
+    directory = DataDir(Path(settings.data_dir))
+    planned = plan_dashboards(settings, directory, services=services, title=title)
+    if as_json:
+        click.echo(encode_plan(planned))
+    elif applying:
+        for line in apply_plan(planned, settings):
+            click.echo(line)
+    else:
+        click.echo(render_plan(planned))
+        click.echo("\nNothing was sent: --apply saves it in W&B, --json prints the document.", err=True)
 
 
 @main.command()

@@ -107,6 +107,17 @@ class Drain:
         self._pipeline.finish()
         self._commit(self._pipeline.take_work())
 
+    def finish_rows(self) -> bool:
+        """Make the rows of what waits for one, such as the tables of an hour; whether there was any.
+
+        To be called when nothing is open, and nothing more is expected. Raises StoreError.
+        """
+        if not self._pipeline.metrics.tables.end_early():
+            return False
+        self._pipeline.finish_rows()
+        self._commit(self._pipeline.take_work())
+        return True
+
     def has_room(self) -> bool:
         """Whether the store may grow; delivered calls are pruned for it, undelivered ones never."""
         limit = self._settings.store_limit_bytes

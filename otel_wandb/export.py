@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -45,7 +45,7 @@ def export_rows(data_dir: DataDir, path: Path) -> int:
 
     def lines(reader: StoreReader) -> Iterator[bytes]:
         for run in reader.runs():
-            yield from map(encode_stored_row, reader.rows(run.id))
+            yield from encode_rows(reader, run)
 
     return write_lines(data_dir, path, lines)
 
@@ -68,6 +68,8 @@ def export_wandb_dir(data_dir: DataDir, directory: Path) -> list[Path]:
     `wandb leet run` shows them, and `wandb sync` uploads those of which W&B has nothing yet: it would append
     all rows once more to a run that has some, so a run that was delivered in part, or whose last export was
     uploaded, is marked as synced, and `otel-wandb sync` uploads the rest. An earlier export is replaced.
+    The files of tables are beside the runs, and the logs name them by their paths: only there `wandb sync` of
+    a run uploads its tables whole.
 
     Raises:
         ConfigError: wandb is not there, or does not write the run.
@@ -80,7 +82,8 @@ def export_wandb_dir(data_dir: DataDir, directory: Path) -> list[Path]:
         tempfile.TemporaryDirectory(prefix=".export-", dir=directory) as draft,
     ):
         try:
-            with RunHost(HostSettings(online=False, directory=Path(draft))) as host:
+            kept = HostSettings(online=False, directory=Path(draft), kept=target.resolve())
+            with RunHost(kept) as host:
                 return [_export_run(host, reader, run, target) for run in reader.runs()]
         except (HostError, RunError) as error:
             raise ConfigError(f"the runs cannot be exported: {error}") from None
@@ -92,7 +95,12 @@ def _export_run(host: RunHost, reader: StoreReader, run: StoredRun, target: Path
     rows, known = reader.rows(run.id), False
     while chunk := list(islice(rows, _ROWS_AT_ONCE)):
         known = known or any(row.state == "delivered" for row in chunk)
-        host.log(name, [LoggedRow(row.step, row.timestamp_s, msgspec.Raw(row.values)) for row in chunk])
+        tables = reader.tables.of(run.id, [row.step for row in chunk])
+        logged = [
+            LoggedRow(row.step, row.timestamp_s, msgspec.Raw(row.values), _raw(tables.get(row.step, {})))
+            for row in chunk
+        ]
+        host.log(name, logged)
     host.finish([name])
     log = f"run-{run.run_id}.wandb"
     earlier = [old for old in target.glob(f"offline-run-*-{run.run_id}") if (old / log).exists()]
@@ -100,6 +108,7 @@ def _export_run(host: RunHost, reader: StoreReader, run: StoredRun, target: Path
         (written / f"{log}{_SYNCED}").touch()
     for old in earlier:
         shutil.rmtree(old)
+        shutil.rmtree(target / f".{old.name}-files", ignore_errors=True)
     return written.rename(target / written.name)
 
 
@@ -113,16 +122,31 @@ def encode_stored_feedback(feedback: StoredFeedback) -> bytes:
     return encode_feedback(_project_id(feedback), feedback)
 
 
-def encode_stored_row(row: StoredRow) -> bytes:
-    """The row, with its run and step, as one line of JSON."""
-    document = {
+def encode_rows(reader: StoreReader, run: StoredRun) -> Iterator[bytes]:
+    """The rows of a run by their steps, each with its tables as one line of JSON."""
+    rows = reader.rows(run.id)
+    while chunk := list(islice(rows, _ROWS_AT_ONCE)):
+        tables = reader.tables.of(run.id, [row.step for row in chunk])
+        for row in chunk:
+            yield encode_stored_row(row, tables.get(row.step, {}))
+
+
+def encode_stored_row(row: StoredRow, tables: Mapping[str, bytes]) -> bytes:
+    """The row, with its run and step, and its tables if it has any, as one line of JSON."""
+    document: dict[str, object] = {
         "project_id": _project_id(row),
         "run_id": row.run_id,
         "step": row.step,
         "timestamp_s": row.timestamp_s,
         "values": msgspec.Raw(row.values),
     }
+    if tables:
+        document["tables"] = _raw(tables)
     return msgspec.json.encode(document)
+
+
+def _raw(tables: Mapping[str, bytes]) -> dict[str, msgspec.Raw]:
+    return {name: msgspec.Raw(body) for name, body in tables.items()}
 
 
 def _project_id(item: StoredCall | StoredFeedback | StoredRow) -> str:

@@ -3,7 +3,8 @@
 A score names its call by the span that it stands in or that its log record belongs to, or by the id of the
 response that it judges; the id goes before, since the span may be that of the judge. A score whose call has
 been shaped is given out at once. Any other waits for its call, and in the end goes to the span that it names:
-another bridge may have delivered that one.
+another bridge may have delivered that one. What is a number counts in charts, too, as soon as it comes
+(`score_charts`).
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import msgspec
 from otel_wandb.config import Settings
 from otel_wandb.conventions.scores import RESULT_EVENT, Score, read_result
 from otel_wandb.metrics_line import project_of
-from otel_wandb.records import LogBatch, LogRecord
+from otel_wandb.records import LogBatch, LogRecord, Resource
 from otel_wandb.redaction import Redactor
+from otel_wandb.score_charts import ScoreCharts, ScoreNews
 from otel_wandb.traces.assembly import Assembly
 from otel_wandb.traces.calls import Call, ShapedTrace
 from otel_wandb.traces.feedback import Cleaned, encode_feedback, feedback_id
@@ -58,6 +60,7 @@ class _Named(NamedTuple):
     config: str
     entity: str
     project: str
+    resource: Resource
 
 
 _Key: TypeAlias = int | tuple[str, str]
@@ -83,6 +86,7 @@ class FeedbackLine:
         self._places: dict[int, ResponsePlace] = {}
         self._ready: list[ShapedFeedback] = []
         self._states: dict[str, bytes] = {}
+        self._charts = ScoreCharts()
         self._new_places: list[ResponsePlace] = []
 
     @property
@@ -92,6 +96,8 @@ class FeedbackLine:
 
     def restore(self, states: Iterable[tuple[str, bytes]], places: Iterable[ResponsePlace]) -> None:
         """Take up what an earlier bridge had stored."""
+        states = list(states)
+        self._charts.restore(states)
         for name, state in states:
             if not name.startswith(_STATE):
                 continue
@@ -106,7 +112,7 @@ class FeedbackLine:
     def take_states(self) -> list[tuple[str, bytes]]:
         """What `restore` needs, stored in the transaction of the feedback; empty ones are to be deleted."""
         states, self._states = list(self._states.items()), {}
-        return states
+        return [*states, *self._charts.take_states()]
 
     def take_places(self) -> list[ResponsePlace]:
         """Which calls the responses of late belong to, since the last call."""
@@ -117,6 +123,10 @@ class FeedbackLine:
         """The feedback whose call is known, since the last call."""
         ready, self._ready = self._ready, []
         return ready
+
+    def take_charted(self) -> list[ScoreNews]:
+        """What scores tell of charts, since the last call."""
+        return self._charts.take_ready()
 
     def take_logs(
         self, batch: LogBatch, *, config: str, frame: str, now_ns: int, again: bool = False
@@ -132,7 +142,9 @@ class FeedbackLine:
             if score is None:
                 rest.append(record)
             elif not again:
-                named = _Named(score, record.trace_id, record.span_id, config, entity, project)
+                named = _Named(
+                    score, record.trace_id, record.span_id, config, entity, project, batch.resource
+                )
                 self._take_record(named, frame.rsplit("-", 1)[0], now_ns)
         return LogBatch(batch.resource, batch.scope, rest) if len(rest) < len(batch.records) else batch
 
@@ -189,10 +201,11 @@ class FeedbackLine:
         if uid in self._waiting:
             self._count_repeat()
             return
+        self._charts.add(score, uid, named.resource, named.config, score.time_ns)
         body = encode_feedback(score, uid, self._cleaner(named.config))
         # On replay the clock stands at the newest span, and at zero before the first.
         since_ns = max(now_ns, min(score.time_ns, now_ns + _HOUR) if now_ns else score.time_ns)
-        waiting = _Waiting(uid, body, response, *named[1:], since_ns, writer_id)
+        waiting = _Waiting(uid, body, response, *named[1:-1], since_ns, writer_id)
         is_late = not response and self._assembly.has_given_out(named.trace_id, named.span_id)
         place = self._find(response, named.trace_id)
         if place is not None or is_late:
@@ -208,9 +221,12 @@ class FeedbackLine:
     ) -> None:
         above: dict[str, str | None] = {earlier: told.parent_id for earlier, told in trace.memory.items()}
         above |= {call.id: call.parent_id for call in shaped.calls}
+        by_id = {placed.span.span_id: placed for placed in trace.spans}
         for span_id, score in shaped.scores:
             uid = feedback_id(score, trace.trace_id, span_id)
             config, entity, project = project_of_span(span_id)
+            placed = by_id[span_id]
+            self._charts.add(score, uid, placed.resource, config, score.time_ns or placed.span.end_ns)
             body = encode_feedback(score, uid, self._cleaner(config))
             place = self._find(hash_id(score.response_id), trace.trace_id) if score.response_id else None
             if place is not None:

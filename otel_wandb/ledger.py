@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-SIGNALS: Final = ("spans", "log_records", "metric_points", "calls", "feedback", "rows")
+SIGNALS: Final = ("spans", "log_records", "metric_points", "calls", "feedback", "rows", "tables", "alerts")
 MAPPING_WARNINGS: Final = "mapping_warnings"
 """Not a signal: counted under it, by dialect and code, is what the dialects warned of."""
 

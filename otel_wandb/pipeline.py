@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
 
+from otel_wandb.alert_line import AlertLine
 from otel_wandb.config import Settings
 from otel_wandb.conventions import BUILT_IN, Reader
 from otel_wandb.errors import InputError
@@ -23,12 +24,14 @@ from otel_wandb.metrics.runs import service_of
 from otel_wandb.metrics_line import MetricsLine, project_of
 from otel_wandb.records import LogBatch, MetricBatch, SpanBatch
 from otel_wandb.redaction import Redactor
+from otel_wandb.request_line import RequestLine
 from otel_wandb.traces.assembly import Assembly, AssemblyLimits
 from otel_wandb.traces.bounds import bound_call
 from otel_wandb.traces.calls import Call, ShapedTrace, shape_tree
 from otel_wandb.traces.finished import FinishedTrace, Placed
 from otel_wandb.traces.joins import ModelCalls, join_calls
 from otel_wandb.traces.tree import Tree
+from otel_wandb.view_settings import cost_labels
 from otel_wandb.work import ResponsePlace, ShapedCall, Work
 
 _log = logging.getLogger("otel_wandb.pipeline")
@@ -73,13 +76,19 @@ class Pipeline:
         reader: Reader = BUILT_IN,
     ) -> None:
         self.assembly = Assembly(limits_of(settings), marks)
+        self._redactor = Redactor()
+        self.alerts = AlertLine(
+            settings_of=settings_of, redactor=self._redactor, interval_s=settings.interval_s
+        )
         self.metrics = MetricsLine(
             marks=marks,
             settings=settings,
             settings_of=settings_of,
             bridge_id="replay" if replay else bridge_id,
             replay=replay,
+            alerts=self.alerts,
         )
+        self._requests = RequestLine(self.metrics, settings_of=settings_of, redactor=self._redactor)
         self.newest_event_ns = 0
         self._read_event_ns = 0
         self._marks = marks
@@ -87,7 +96,6 @@ class Pipeline:
         self._replay = replay
         self._reader = reader
         self._digests: dict[bytes, int] = {}
-        self._redactor = Redactor()
         self._model_calls = ModelCalls()
         self.feedback = FeedbackLine(assembly=self.assembly, settings_of=settings_of, redactor=self._redactor)
         self._work = Work()
@@ -103,8 +111,10 @@ class Pipeline:
         states = list(states)
         self._digests.update(digests)
         self.metrics.restore(states)
+        self.alerts.restore(states)
         self.feedback.restore(states, places)
         self._model_calls.restore(states)
+        self._requests.restore(states)
         for trace_id, memory, event_ns in memories:
             self.assembly.restore(trace_id, memory, event_ns)
             self.newest_event_ns = max(self.newest_event_ns, event_ns)
@@ -173,17 +183,24 @@ class Pipeline:
         self._collect_dropped(again=False)
         self._work.rows += self.metrics.finish_all()
 
+    def finish_rows(self) -> None:
+        """Make the rows of what waits for one, such as the tables of an hour: nothing more is expected."""
+        self._work.rows += self.metrics.finish_all()
+
     def take_work(self) -> Work:
         """The effects since the last call."""
         work, self._work = self._work, Work()
         work.memories = self.assembly.take_memories()
         work.states = [
             *self.metrics.take_states(),
+            *self.alerts.take_states(),
             *self.feedback.take_states(),
             *self._model_calls.take_states(),
+            *self._requests.take_states(),
         ]
         work.feedback, work.places = self.feedback.take_ready(), self.feedback.take_places()
-        for line in (self.metrics, self.feedback):
+        work.alerts = self.alerts.take_ready()
+        for line in (self.metrics, self.feedback, self.alerts, self._requests):
             work.counts.update(line.counts)
             line.counts.clear()
         self._forget()
@@ -237,10 +254,13 @@ class Pipeline:
                 now_ns = self._clock(now_ns, again=again)
                 self.assembly.add_spans(batch, config=frame.config, frame=ref, size=size, now_ns=now_ns)
             elif isinstance(batch, LogBatch):
+                if self._replay:  # they may be older than all spans, which are then not late
+                    self._advance_clock([r.time_ns or r.observed_ns for r in batch.records], now_ns)
                 now_ns = self._clock(now_ns, again=again)
                 rest = self.feedback.take_logs(
                     batch, config=frame.config, frame=frame.segment, now_ns=now_ns, again=again
                 )
+                self._measure_scores(now_ns)
                 self.assembly.add_logs(rest, frame=ref, now_ns=now_ns, again=again)
             else:
                 if self._replay:
@@ -289,12 +309,13 @@ class Pipeline:
     def _shape_tree(self, tree: Tree) -> None:
         counts, trace = self._work.counts, tree.trace
         config = trace.spans[0].config
+        settings = self._settings_of(config)
         try:
             shaped = shape_tree(
                 tree,
                 project_of=self._project_of,
                 price_of=self.metrics.prices(config).price,
-                cost_by=tuple(filter(None, self._settings_of(config).cost_by.split(","))),
+                cost_by=cost_labels(settings.cost_by, settings.views),
             )
         except Exception:  # noqa: BLE001  as above
             self._give_up(trace)
@@ -305,28 +326,27 @@ class Pipeline:
         for (dialect, code), n in shaped.warnings.items():
             counts[MAPPING_WARNINGS, dialect, code] += n
         by_id = {placed.span.span_id: placed for placed in trace.spans}
-        for call in shaped.calls:
-            self._work.calls.append(self._finish_call(call, by_id[call.id]))
+        calls = [self._finish_call(call, by_id[call.id]) for call in shaped.calls]
+        self._work.calls += calls
         self._measure(shaped, by_id)
+        self._requests.add_trace(shaped.found, calls, by_id, newest_ns=self.newest_event_ns)
         self.feedback.add_trace(trace, shaped, lambda span_id: self._place_of(by_id[span_id]))
+        self._measure_scores(self.newest_event_ns)
 
     def _measure(self, shaped: ShapedTrace, by_id: Mapping[str, Placed]) -> None:
         # Neighbours are mostly of one process, and each group looks up once whose they are.
-        for _, spends in groupby(shaped.spends, lambda spend: id(by_id[spend.span_id].resource)):
-            group = list(spends)
+        for _, told in groupby(shaped.told, lambda one: id(by_id[one.span_id].resource)):
+            group = list(told)
             placed = by_id[group[0].span_id]
-            self.metrics.add_spends(
+            self.metrics.add_spans(
                 group, resource=placed.resource, config=placed.config, newest_ns=self.newest_event_ns
             )
-        for span_id, n in shaped.warned:
-            placed = by_id[span_id]
-            self.metrics.add_warnings(
-                n,
-                placed.span.end_ns,
-                resource=placed.resource,
-                config=placed.config,
-                newest_ns=self.newest_event_ns,
-            )
+
+    def _measure_scores(self, now_ns: int) -> None:
+        for told, resource, config in self.feedback.take_charted():
+            # They may be the first to tell the time; on replay there is no other clock.
+            newest_ns = max(self.newest_event_ns, told.end_ns if self._replay else now_ns)
+            self.metrics.add_spans([told], resource=resource, config=config, newest_ns=newest_ns)
 
     def _give_up(self, trace: FinishedTrace) -> None:
         counts = self._work.counts

@@ -8,18 +8,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from otel_wandb.alert_report import encode_stored_alert
 from otel_wandb.bridge import Bridge, open_bridge
 from otel_wandb.config import Settings
 from otel_wandb.datadir import DataDir
 from otel_wandb.errors import InputError, JournalFull
-from otel_wandb.export import encode_stored_call, encode_stored_feedback, encode_stored_row, write_lines
+from otel_wandb.export import encode_rows, encode_stored_call, encode_stored_feedback, write_lines
 from otel_wandb.fronts import FrontCounters
 from otel_wandb.ingest.files import Request, Unreadable, read_requests
 from otel_wandb.ingest.otlp import decode
 from otel_wandb.journal import Codec, JournalWriter
 from otel_wandb.metrics.intervals import DAY_NS
 from otel_wandb.metrics.runs import service_of
-from otel_wandb.records import LogBatch, SpanBatch
+from otel_wandb.records import LogBatch, Resource, SpanBatch
 from otel_wandb.store import StoreReader
 
 _STEP_BYTES = 8 << 20
@@ -44,7 +45,7 @@ class _Item:
     content: Request | Unreadable = field(compare=False)
     trace_ids: frozenset[str] = field(default=frozenset(), compare=False)
     moments: frozenset[tuple[str, int]] = field(default=frozenset(), compare=False)
-    """(service, time) of its data points, and of the days of its spans."""
+    """(service, time) of its data points, and of the days of its spans and log records."""
 
 
 def replay_files(
@@ -110,18 +111,23 @@ def _look_at(request: Request) -> _Item:
         if isinstance(batch, SpanBatch):
             times_ns += [span.end_ns for span in batch.spans]
             trace_ids.update(span.trace_id for span in batch.spans)
-            service = service_of(batch.resource.attributes)
-            days = {(span.end_ns - 1) // DAY_NS for span in batch.spans}
-            moments.update((service, day * DAY_NS + 1) for day in days)
+            moments.update(_days_of(batch.resource, [span.end_ns for span in batch.spans]))
         elif isinstance(batch, LogBatch):
             trace_ids.update(record.trace_id for record in batch.records if record.trace_id)
-            times_ns += [record.time_ns or record.observed_ns for record in batch.records]
+            told_ns = [record.time_ns or record.observed_ns for record in batch.records]
+            times_ns += told_ns
+            moments.update(_days_of(batch.resource, told_ns))  # of scores there are rows
         else:
             points_ns = [point.time_ns for metric in batch.metrics for point in metric.points]
             times_ns += points_ns
             moments.update((service_of(batch.resource.attributes), time_ns) for time_ns in points_ns)
     median_ns = sorted(times_ns)[len(times_ns) // 2]
     return _Item(median_ns, request.payload, request, frozenset(trace_ids), frozenset(moments))
+
+
+def _days_of(resource: Resource, times_ns: Iterable[int]) -> Iterator[tuple[str, int]]:
+    service = service_of(resource.attributes)
+    yield from ((service, day * DAY_NS + 1) for day in {(time_ns - 1) // DAY_NS for time_ns in times_ns})
 
 
 def _feed(
@@ -155,9 +161,20 @@ def write_rows(path: Path, data_dir: DataDir, run_ids: set[str]) -> None:
     """Write the stored rows of these runs, one JSON object a line, by project, run and step."""
 
     def lines(reader: StoreReader) -> Iterator[bytes]:
-        rows = [row for run in reader.runs() if run.run_id in run_ids for row in reader.rows(run.id)]
-        rows.sort(key=lambda row: (row.entity, row.project, row.run_id, row.step))
-        yield from map(encode_stored_row, rows)
+        runs = [run for run in reader.runs() if run.run_id in run_ids]
+        for run in sorted(runs, key=lambda run: (run.entity, run.project, run.run_id)):
+            yield from encode_rows(reader, run)
+
+    write_lines(data_dir, path, lines)
+
+
+def write_alerts(path: Path, data_dir: DataDir, run_ids: set[str]) -> None:
+    """Write the stored alerts of these runs, one JSON object a line, by project, time, service and name."""
+
+    def lines(reader: StoreReader) -> Iterator[bytes]:
+        alerts = [alert for alert in reader.alerts.all() if alert.run in run_ids]
+        alerts.sort(key=lambda one: (one.entity, one.project, one.time_s, one.service, one.name, one.state))
+        yield from map(encode_stored_alert, alerts)
 
     write_lines(data_dir, path, lines)
 

@@ -13,7 +13,9 @@ from otel_wandb.errors import ConfigError
 from otel_wandb.price_list import read_price_list, write_price_list
 
 Value: TypeAlias = str | int | float | bool
-Kind: TypeAlias = Literal["text", "path", "url", "choice", "flag", "whole", "number", "words", "prices"]
+Kind: TypeAlias = Literal[
+    "text", "path", "url", "choice", "flag", "whole", "number", "words", "prices", "alerts", "views"
+]
 
 VARIABLE_PREFIX: Final = "OTEL_WANDB_"
 _FLAGS: Final = {
@@ -27,8 +29,9 @@ class About(msgspec.Struct, frozen=True):
 
     section: str
     doc: str
-    form: Literal["text", "path", "url", "words", "prices"] = "text"
-    """`words` are kept with commas between them, `prices` as JSON; a file may have a list or a mapping."""
+    form: Literal["text", "path", "url", "words", "prices", "alerts", "views"] = "text"
+    """`words` are kept with commas between them, the last three as JSON; a file may have a list or a
+    mapping, and for `alerts` and `views` the path of a file of its own."""
     variable: str = ""
     """Our own environment variable, where it is not the prefix and the name."""
     standard: tuple[str, ...] = ()
@@ -88,6 +91,8 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
             return self._read_number(value if text is None else text, origin)
         if self.kind == "prices":
             return self._read_prices(value, origin)
+        if self.kind in ("alerts", "views"):
+            return self._read_document(value, origin, base)
         if self.kind == "words":
             return self._read_words(value, origin)
         if text is None:
@@ -135,6 +140,20 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
                 "it must be a mapping such as `my-model: {input: 0.5, output: 1.5}`, USD a million tokens"
             )
             raise ConfigError(f"{self.name} cannot be read{_from(origin)}: {error}; {wanted}") from None
+
+    def _read_document(self, value: object, origin: str, base: Path | None) -> str:
+        if value is None or value in ("", {}, []):
+            return ""
+        try:
+            if self.kind == "alerts":
+                from otel_wandb.alert_settings import read_alerts  # which most have no need of
+
+                return read_alerts(value, base)
+            from otel_wandb.view_settings import read_views
+
+            return read_views(value, base)
+        except ValueError as error:
+            raise ConfigError(f"{self.name} cannot be read{_from(origin)}: {error}") from None
 
     def _read_url(self, text: str, origin: str) -> str:
         if "@" in text:  # first, so that no message repeats a password

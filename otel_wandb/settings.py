@@ -7,12 +7,13 @@ service that is instrumented imports this.
 
 import functools
 import logging
-from typing import Annotated, Final, Literal, get_args, get_origin
+from typing import Annotated, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from otel_wandb.errors import ConfigError
 from otel_wandb.setting import About, Kind, Setting, Value
+from otel_wandb.settings_places import Places
 
 _log = logging.getLogger("otel_wandb.config")
 
@@ -21,216 +22,16 @@ _MIB: Final = 1 << 20
 _KIB: Final = 1 << 10
 
 
-_WHERE: Final = "Where it goes"
-_JOURNAL: Final = "Data directory and journal"
-_TRACES: Final = "Traces"
 _CHARTS: Final = "Charts"
 _DELIVERY: Final = "Delivery"
 _PROCESS: Final = "The bridge"
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+class Settings(Places, frozen=True, kw_only=True, dict=True):
     """Everything that can be set, checked and complete. Holds no secret: only where one is to be found."""
 
-    project: Annotated[
-        str,
-        About(
-            _WHERE,
-            "The W&B project, as `project` or `entity/project`. The resource attribute `wandb.project` of a "
-            "span goes before it.",
-            standard=("WANDB_PROJECT",),
-        ),
-    ] = "otel-wandb"
-    entity: Annotated[
-        str,
-        About(
-            _WHERE,
-            "The W&B team or user. Empty: the one that the API key belongs to. The resource attribute "
-            "`wandb.entity` of a span goes before it.",
-            standard=("WANDB_ENTITY",),
-        ),
-    ] = ""
-    mode: Annotated[
-        Literal["auto", "online", "offline"],
-        About(
-            _WHERE,
-            "`online`: deliver, and wait for an API key that is missing. `offline`: everything stays in the "
-            "local store, nothing is sent. `auto`: online if there is an API key. Of `WANDB_MODE`, "
-            "`disabled` and `dryrun` mean offline, `run` and `shared` mean online.",
-            standard=("WANDB_MODE",),
-            meanings={"disabled": "offline", "dryrun": "offline", "run": "online", "shared": "online"},
-        ),
-    ] = "auto"
-    base_url: Annotated[
-        str,
-        About(
-            _WHERE,
-            "The W&B server. Empty: the one that `wandb login` noted, else https://api.wandb.ai.",
-            form="url",
-            standard=("WANDB_BASE_URL",),
-        ),
-    ] = ""
-    trace_url: Annotated[
-        str,
-        About(
-            _WHERE,
-            "The Weave trace server. Empty: https://trace.wandb.ai, or `base_url` and `/traces` where that "
-            "is another server.",
-            form="url",
-            standard=("WF_TRACE_SERVER_URL",),
-        ),
-    ] = ""
-    api_key_file: Annotated[
-        str,
-        About(
-            _WHERE,
-            "A file that holds the API key, read again at each use, so that the key may rotate. Empty: "
-            "`WANDB_API_KEY`, else netrc.",
-            form="path",
-        ),
-    ] = ""
-    proxy: Annotated[
-        str,
-        About(
-            _WHERE,
-            "The HTTP proxy to W&B. Empty: as `HTTPS_PROXY` and `NO_PROXY` say.",
-            form="url",
-        ),
-    ] = ""
-
-    data_dir: Annotated[
-        str,
-        About(
-            _JOURNAL,
-            "Where journal, store and everything else lives. Empty: `otel-wandb/SERVICE` in the user's state "
-            "directory, where SERVICE is `OTEL_SERVICE_NAME`, else `default`.",
-            form="path",
-            variable="OTEL_WANDB_DIR",
-        ),
-    ] = ""
-    fsync: Annotated[
-        Literal["never", "interval", "always"],
-        About(
-            _JOURNAL,
-            "What an acknowledgement survives. `never`: the death of any process, not that of the machine. "
-            "`interval`: that of the machine too, but for the last `fsync_interval_s`. `always`: both.",
-        ),
-    ] = "never"
-    fsync_interval_s: Annotated[
-        float,
-        About(
-            _JOURNAL,
-            "How often the journal is synced when `fsync` is `interval`.",
-            at_least=0.01,
-            at_most=3600,
-        ),
-    ] = 1.0
-    journal_limit_bytes: Annotated[
-        int,
-        About(
-            _JOURNAL,
-            "What the journal may hold before appends are refused.",
-            at_least=_MIB,
-        ),
-    ] = 8 * _GIB
-    journal_disk_share: Annotated[
-        float,
-        About(
-            _JOURNAL,
-            "What the journal may hold of the disk that is free or its own; the smaller limit holds.",
-            at_least=0.001,
-            at_most=1,
-        ),
-    ] = 0.2
-    segment_bytes: Annotated[
-        int,
-        About(
-            _JOURNAL,
-            "The size at which a writer begins its next journal file.",
-            at_least=64 * _KIB,
-            at_most=_GIB,
-        ),
-    ] = 64 * _MIB
-
-    linger_s: Annotated[
-        float,
-        About(
-            _TRACES,
-            "How long a trace waits for late log records after its last local root has ended.",
-            at_least=0,
-            at_most=300,
-        ),
-    ] = 6.0
-    trace_idle_s: Annotated[
-        float,
-        About(
-            _TRACES,
-            "A trace to which nothing came for so long is finished.",
-            at_least=0.1,
-            at_most=86_400,
-        ),
-    ] = 60.0
-    trace_max_s: Annotated[
-        float,
-        About(
-            _TRACES,
-            "A trace is finished at this age, whatever is still missing.",
-            at_least=0.1,
-            at_most=86_400,
-        ),
-    ] = 600.0
-    trace_partial_after_s: Annotated[
-        float,
-        About(
-            _TRACES,
-            "From this age on, the finished subtrees of an open trace are delivered.",
-            at_least=0.1,
-            at_most=86_400,
-        ),
-    ] = 60.0
-    max_open_traces: Annotated[
-        int,
-        About(
-            _TRACES, "How many traces may be open; beyond that the oldest is finished as it is.", at_least=1
-        ),
-    ] = 50_000
-    max_trace_spans: Annotated[
-        int,
-        About(_TRACES, "How many spans a trace may hold before it is given out in parts.", at_least=1),
-    ] = 10_000
-    max_open_bytes: Annotated[
-        int,
-        About(
-            _TRACES,
-            "How much the open traces may hold; beyond that the oldest is finished as it is.",
-            at_least=_MIB,
-        ),
-    ] = 256 * _MIB
-    fold_asgi: Annotated[
-        bool, About(_TRACES, "Leave out the `http send` and `http receive` spans of ASGI servers.")
-    ] = True
-    redact: Annotated[bool, About(_TRACES, "Replace what looks like a secret before anything is stored.")] = (
-        True
-    )
-
-    max_media_bytes: Annotated[
-        int,
-        About(
-            _TRACES,
-            "How large an image, sound or file in a call may be; larger ones become a note with a hash.",
-            at_least=64 * _KIB,
-            at_most=20 * _MIB,
-        ),
-    ] = 10 * _MIB
-
     interval_s: Annotated[
-        float,
-        About(
-            _CHARTS,
-            "The time that one row of charts covers.",
-            at_least=1,
-            at_most=3600,
-        ),
+        float, About(_CHARTS, "The time that one row of charts covers.", at_least=1, at_most=3600)
     ] = 60.0
     rotate: Annotated[
         Literal["day", "week"],
@@ -238,20 +39,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     ] = "day"
     lateness_s: Annotated[
         float,
+        About(_CHARTS, "How long an interval stays open for data that comes late.", at_least=0, at_most=3600),
+    ] = 15.0
+    source: Annotated[
+        Literal["auto", "metrics", "spans"],
         About(
             _CHARTS,
-            "How long an interval stays open for data that comes late.",
-            at_least=0,
-            at_most=3600,
+            "What latency, throughput and errors count from. `auto`: from metrics of a thing where the "
+            "service sends any, else from its spans; that is found out in the first two intervals of a run.",
         ),
-    ] = 15.0
+    ] = "auto"
     prices: Annotated[
         str,
         About(
             _CHARTS,
             "What models cost, in USD for a million tokens: by model, or a pattern with `*`, a mapping of "
             "`input`, `output`, `cache_read`, `cache_write`, and `provider` where only that one is meant. "
-            "They go before the prices that come with the package. In the environment: JSON.",
+            "They go before the prices that come with the package, and Weave is told them for its own cost "
+            "columns. In the environment: JSON.",
             form="prices",
         ),
     ] = ""
@@ -264,15 +69,47 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             form="words",
         ),
     ] = "http.route"
-
-    request_timeout_s: Annotated[
+    table_rows: Annotated[
+        int,
+        About(
+            _CHARTS,
+            "How many requests a table of an hour shows: the slowest, those that failed, and a draw of the "
+            "others. 0: there are no tables.",
+            at_least=0,
+            at_most=5000,
+        ),
+    ] = 200
+    alerts: Annotated[
+        str,
+        About(
+            _CHARTS,
+            "Rules over the keys of rows, and where alerts go: a mapping, or the path of a YAML file with "
+            "one; see [alerts](alerts.md). In the environment: the path, or JSON.",
+            form="alerts",
+        ),
+    ] = ""
+    views: Annotated[
+        str,
+        About(
+            _CHARTS,
+            "What is watched for drift, degradation and budgets: a list of views, or the path of a YAML file "
+            "with one; see [views](views.md). In the environment: the path, or JSON.",
+            form="views",
+        ),
+    ] = ""
+    false_alarm_days: Annotated[
         float,
         About(
-            _DELIVERY,
-            "How long an answer of W&B may take.",
-            at_least=0.1,
-            at_most=600,
+            _CHARTS,
+            "How many days all views together may go, without any change, before one false alarm is as "
+            "likely as not.",
+            at_least=1,
+            at_most=3650,
         ),
+    ] = 30.0
+
+    request_timeout_s: Annotated[
+        float, About(_DELIVERY, "How long an answer of W&B may take.", at_least=0.1, at_most=600)
     ] = 60.0
     settle_s: Annotated[
         float,
@@ -284,13 +121,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         ),
     ] = 10.0
     max_batch_calls: Annotated[
-        int,
-        About(
-            _DELIVERY,
-            "How many calls one request may carry.",
-            at_least=1,
-            at_most=1000,
-        ),
+        int, About(_DELIVERY, "How many calls one request may carry.", at_least=1, at_most=1000)
     ] = 1000
     max_batch_bytes: Annotated[
         int,
@@ -390,8 +221,9 @@ def _kind_of(annotated: object, about: About) -> tuple[Kind, tuple[str, ...]]:
 
 def _read_table() -> tuple[Setting, ...]:
     rows = []
+    hints = get_type_hints(Settings, include_extras=True)
     for name, default in zip(Settings.__struct_fields__, Settings.__struct_defaults__, strict=True):
-        annotated, about = get_args(Settings.__annotations__[name])
+        annotated, about = get_args(hints[name])
         kind, choices = _kind_of(annotated, about)
         rows.append(Setting(name=name, kind=kind, default=default, choices=choices, about=about))
     return tuple(rows)

@@ -9,14 +9,19 @@ from dataclasses import dataclass
 
 import msgspec
 
+from otel_wandb.alert_report import list_alerts, plain_alert, tell_alert
 from otel_wandb.config import Settings
 from otel_wandb.datadir import BridgeInfo, DataDir
 from otel_wandb.fronts import FrontReport, read_fronts
 from otel_wandb.journal import count_unread, measure_journal
 from otel_wandb.ledger import Ledger, compose, render
-from otel_wandb.store import Snapshot, Store
+from otel_wandb.metrics.charts import SOURCES_PATTERN
+from otel_wandb.metrics.runs import RunKey
+from otel_wandb.metrics.sources import ToldSources, list_sources
+from otel_wandb.store import Snapshot, Store, StoredAlert
 
 _FROZEN_AFTER_S = 60.0
+_ALERTS_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,10 @@ class Status:
     bridge: BridgeInfo | None
     silent_s: float | None
     fronts: int
+    alerts: Sequence[StoredAlert] = ()
+    """The last ones."""
+    sources: Sequence[ToldSources] = ()
+    """From where latency, throughput and errors of each service count."""
 
     @property
     def bridge_sentence(self) -> str:
@@ -62,6 +71,16 @@ class Status:
             "dead_letters": self.dead_letters,
             "dead_feedback": self.dead_feedback,
             "fronts": self.fronts,
+            "last_alerts": [plain_alert(alert) for alert in self.alerts],
+            "sources": [
+                {
+                    "service": told.series.service,
+                    "project": "/".join(filter(None, (told.series.entity, told.series.project))),
+                    "run": RunKey(told.series, told.period_ns).date,
+                    "counts_from": told.sources,
+                }
+                for told in self.sources
+            ],
             "bridge": {
                 "running": self.bridge_runs,
                 "pid": self.bridge.pid if self.bridge else None,
@@ -87,6 +106,8 @@ class Status:
             lines.append(f"dead letters {self.dead_letters} calls that W&B refused for good")
         if self.dead_feedback:
             lines.append(f"dead letters {self.dead_feedback} scores that W&B refused for good")
+        lines += [f"alert        {tell_alert(alert)}" for alert in self.alerts]
+        lines += [f"counts from  {_tell_sources(told)}" for told in self.sources]
         return "\n".join(lines)
 
 
@@ -96,7 +117,7 @@ def read_status(data_dir: DataDir, settings: Settings | None = None) -> Status:
         return _nothing(data_dir)
     why_not = data_dir.writable()
     fronts = read_fronts(data_dir.fronts)
-    ledger, dead_letters, dead_feedback = _read_ledger(data_dir, fronts)
+    ledger, dead_letters, dead_feedback, sources = _read_store(data_dir, fronts)
     info = data_dir.read_bridge_info()
     runs = data_dir.locked()
     journal_bytes = measure_journal(data_dir.journal)
@@ -113,6 +134,8 @@ def read_status(data_dir: DataDir, settings: Settings | None = None) -> Status:
         bridge=info,
         silent_s=max(0.0, time.time() - info.heartbeat_s) if info and runs else None,
         fronts=sum(front.alive for front in fronts),
+        alerts=list_alerts(data_dir, last=_ALERTS_SHOWN),
+        sources=sources,
     )
 
 
@@ -133,19 +156,35 @@ def _nothing(data_dir: DataDir) -> Status:
     )
 
 
-def _read_ledger(data_dir: DataDir, fronts: Sequence[FrontReport]) -> tuple[Ledger, int, int]:
-    """The balance and the number of dead letters, of calls and of feedback, as of one moment of the store.
+def _tell_sources(told: ToldSources) -> str:
+    """Such as `spans for HTTP requests, tools; metrics for model calls (rag, run of 2026-11-25)`."""
+    by_source = {
+        source: [measure for measure, chosen in told.sources.items() if chosen == source]
+        for source in ("metrics", "spans")
+    }
+    said = "; ".join(f"{source} for {', '.join(names)}" for source, names in by_source.items() if names)
+    return f"{said} ({told.series.service}, run of {RunKey(told.series, told.period_ns).date})"
+
+
+def _read_store(
+    data_dir: DataDir, fronts: Sequence[FrontReport]
+) -> tuple[Ledger, int, int, list[ToldSources]]:
+    """The balance, the number of dead letters, of calls and of feedback, and from where services count.
+
+    All but the last are as of one moment of the store.
 
     What the journal holds beyond that moment counts as received and waiting, so it is read afterwards.
     """
     snapshot = Snapshot(marks={}, counts={}, waiting={}, outbox=0, folded_fronts=frozenset())
     dead_letters = dead_feedback = 0
+    sources: list[ToldSources] = []
     if data_dir.store.exists():
         reader = Store.open_for_reading(data_dir.store)
         try:
             snapshot = reader.snapshot()
             dead_letters = sum(1 for _ in reader.dead_letters())
             dead_feedback = sum(1 for _ in reader.feedback.dead_letters())
+            sources = list_sources(reader.states(SOURCES_PATTERN).values())
         finally:
             reader.close()
     refused: Counter[tuple[str, str, str]] = Counter()
@@ -160,7 +199,7 @@ def _read_ledger(data_dir: DataDir, fronts: Sequence[FrontReport]) -> tuple[Ledg
         outbox=snapshot.outbox,
         fronts=refused,
     )
-    return ledger, dead_letters, dead_feedback
+    return ledger, dead_letters, dead_feedback, sources
 
 
 def _minutes_left(

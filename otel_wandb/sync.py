@@ -12,6 +12,7 @@ import msgspec
 from otel_wandb.bridge import open_bridge
 from otel_wandb.config import Settings
 from otel_wandb.datadir import DataDir
+from otel_wandb.delivery.alerts import AlertDelivery
 from otel_wandb.delivery.pacing import Pace
 from otel_wandb.delivery.wandb import WandbDelivery
 from otel_wandb.delivery.wandb_lane import Timing
@@ -23,6 +24,7 @@ _BUSY = (
     "Given a key it uploads by itself, and `otel-wandb status` tells what waits; without one, call sync when "
     "the service has ended."
 )
+_ALERTS_S = 10.0
 _NOTHING = DeliveryProgress(delivered=0, rejected=0, waiting=0, problem="")
 
 
@@ -92,11 +94,13 @@ def _deliver(
         WeaveDelivery(store, settings_of=settings_of, environ=environ, pace=pace),
         WandbDelivery(store, settings_of=settings_of, environ=environ, pace=pace, timing=timing),
     )
+    alerts = AlertDelivery(store, settings_of=settings_of, environ=environ)
     try:
         with ThreadPoolExecutor(len(deliveries)) as pool:  # neither waits for a server that the other misses
             calls, rows = pool.map(lambda delivery: delivery.deliver_due(deadline_s=deadline_s), deliveries)
+        alerts.deliver_due(deadline_s=min(_ALERTS_S, deadline_s or _ALERTS_S))  # what is not late by now
     finally:
-        for delivery in deliveries:
+        for delivery in (*deliveries, alerts):
             delivery.close()
     return Synced(calls, rows)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from otel_wandb.store import NewCall, NewFeedback, NewRow, NewRun, Transaction
+from otel_wandb.alerts.finding import Finding
+from otel_wandb.store import NewAlert, NewCall, NewFeedback, NewRow, NewRun, NewTable, Transaction
+from otel_wandb.tables.columns import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class ShapedRow:
     step: int
     timestamp_s: float
     values: bytes
+    tables: tuple[Table, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,18 @@ class ShapedFeedback:
     body: bytes
     sure: bool
     """Whether the project is that of the call, and not only of the one that judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShapedAlert:
+    """An alert ready for the store: what was found, and the routes that it goes by."""
+
+    config: str
+    entity: str
+    project: str
+    uid: str
+    finding: Finding
+    routes: tuple[str, ...]
 
 
 class ResponsePlace(NamedTuple):
@@ -78,6 +93,7 @@ class Work:
     rows: list[ShapedRow] = field(default_factory=list)
     feedback: list[ShapedFeedback] = field(default_factory=list)
     places: list[ResponsePlace] = field(default_factory=list)
+    alerts: list[ShapedAlert] = field(default_factory=list)
     states: list[tuple[str, bytes]] = field(default_factory=list)
     flushes: list[bytes] = field(default_factory=list)
 
@@ -90,9 +106,23 @@ class Work:
             or self.rows
             or self.feedback
             or self.places
+            or self.alerts
             or self.states
             or self.flushes
         )
+
+
+class _HasProject(Protocol):
+    """What goes to a project, under the settings that a frame named."""
+
+    @property
+    def config(self) -> str: ...
+
+    @property
+    def entity(self) -> str: ...
+
+    @property
+    def project(self) -> str: ...
 
 
 class Destinations:
@@ -101,7 +131,7 @@ class Destinations:
     def __init__(self) -> None:
         self._ids: dict[tuple[str, str, str], int] = {}
 
-    def number(self, tx: Transaction, item: ShapedCall | ShapedRow | ShapedFeedback | ResponsePlace) -> int:
+    def number(self, tx: Transaction, item: _HasProject) -> int:
         """The number of the item's project; a new one is made in the transaction."""
         key = (item.config, item.entity, item.project)
         if key not in self._ids:
@@ -130,7 +160,9 @@ def write_work(tx: Transaction, work: Work, destinations: Destinations) -> None:
         )
     for row in work.rows:
         run = tx.add_run(NewRun(destinations.number(tx, row), row.server, row.run_id, row.spec))
-        tx.add_row(NewRow(run, row.step, row.timestamp_s, row.values))
+        added = tx.add_row(NewRow(run, row.step, row.timestamp_s, row.values))
+        for table in row.tables:
+            tx.tables.add(NewTable(run, row.step, table.name, table.body), with_row=added)
     tx.feedback.add_responses(
         [
             (place.response, place.trace_id, place.span_id, destinations.number(tx, place))
@@ -143,6 +175,24 @@ def write_work(tx: Transaction, work: Work, destinations: Destinations) -> None:
             destination = tx.find_destination(item.trace_id, item.span_id) or destination
         tx.add_feedback(
             NewFeedback(destination, item.uid, item.trace_id, item.span_id, item.scored_by, item.body)
+        )
+    for alert in work.alerts:
+        found = alert.finding
+        tx.alerts.add(
+            NewAlert(
+                destination=destinations.number(tx, alert),
+                uid=alert.uid,
+                name=found.name,
+                service=found.service,
+                state=found.state,
+                level=found.level,
+                title=found.headline,
+                text=found.text,
+                run=found.run,
+                step=found.step,
+                time_s=found.time_s,
+            ),
+            alert.routes,
         )
     for name, state in work.states:
         tx.put_state(name, state or None)

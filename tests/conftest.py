@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.peers.fixtures_wandb import wandb_peer, wandb_process
+from tests.peers.fixtures_wandb import OneKeyPeer, wandb_peer, wandb_process
+from tests.peers.wandb import WandbPeer
 from tests.peers.weave import WeavePeer
 
 __all__ = ["wandb_peer", "wandb_process"]
@@ -37,7 +38,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
 
 @pytest.fixture(scope="session")
 def weave_process() -> Iterator[WeavePeer]:
-    with WeavePeer() as peer:
+    with OneKeyPeer() as peer:
         yield peer
 
 
@@ -56,3 +57,10 @@ def online(weave_peer: WeavePeer, monkeypatch: pytest.MonkeyPatch) -> WeavePeer:
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("OTEL_WANDB_PROJECT", "team/rag")
     return weave_peer
+
+
+@pytest.fixture
+def all_online(online: WeavePeer, wandb_peer: WandbPeer, monkeypatch: pytest.MonkeyPatch) -> WeavePeer:
+    """The same, and the W&B peer for the rows of charts, which spans and scores make, too."""
+    monkeypatch.setenv("WANDB_BASE_URL", wandb_peer.url)
+    return online

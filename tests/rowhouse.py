@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from otel_wandb.delivery.pacing import Pace
 from otel_wandb.delivery.wandb import WandbDelivery
 from otel_wandb.delivery.wandb_lane import Timing
 from otel_wandb.settings import Settings
-from otel_wandb.store import NewRow, NewRun, Store
+from otel_wandb.store import NewRow, NewRun, NewTable, Store
 from otel_wandb.store.rows import Bins, RowValue, encode_run, encode_values
 from tests.peers.wandb import WandbPeer
 
@@ -83,8 +83,9 @@ class RowHouse:
         project: str = PROJECT,
         described: Described | None = None,
         values: dict[str, RowValue] | None = None,
+        tables: Mapping[str, bytes] | None = None,
     ) -> list[int]:
-        """Store a row for each step; the steps."""
+        """Store a row for each step, each with the tables; the steps."""
         steps = list(steps)
         entity, _, name = project.rpartition("/")
         with self.store.transaction() as tx:
@@ -93,11 +94,13 @@ class RowHouse:
             run_id = tx.add_run(NewRun(destination, self.peer.url, run, spec))
             for step in steps:
                 body = encode_values(values or values_of(step))
-                tx.add_row(NewRow(run_id, step, DAY_S + 60.0 * (step + 1), body))
+                added = tx.add_row(NewRow(run_id, step, DAY_S + 60.0 * (step + 1), body))
+                for table, stored in (tables or {}).items():
+                    tx.tables.add(NewTable(run_id, step, table, stored), with_row=added)
         return steps
 
-    def counts(self) -> dict[tuple[str, str, str], int]:
-        return {key: n for key, n in self.store.reader.counts().items() if key[0] == "rows" and n}
+    def counts(self, signal: str = "rows") -> dict[tuple[str, str, str], int]:
+        return {key: n for key, n in self.store.reader.counts().items() if key[0] == signal and n}
 
     def assert_each_once(self, steps: Iterable[int], *, run: str = "run-1") -> None:
         """W&B has each of these rows once, in order, with the values and the time that were stored."""

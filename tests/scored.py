@@ -27,7 +27,7 @@ def make_chat(
     parent: int = 0,
     **more: object,
 ) -> dict[str, object]:
-    """A chat span; only one that spends makes a row of charts. `more` are members of the span itself."""
+    """A chat span. `more` are members of the span itself."""
     attributes: dict[str, object] = {
         "gen_ai.operation.name": "chat",
         "gen_ai.request.model": "gpt-4o-mini",

@@ -24,6 +24,8 @@ def at(second: float) -> str:
 
 def attributes(values: Mapping[str, object]) -> list[dict[str, object]]:
     def wire(value: object) -> dict[str, object]:
+        if isinstance(value, bool):
+            return {"boolValue": value}
         if isinstance(value, int):
             return {"intValue": str(value)}
         return {"doubleValue": value} if isinstance(value, float) else {"stringValue": value}
@@ -84,6 +86,39 @@ def chat(
     return [call, root]
 
 
+def span(
+    number: int,
+    name: str = "span",
+    told: Mapping[str, object] | None = None,
+    *,
+    kind: int = 1,
+    parent: int = 0,
+    trace: int = 1,
+    end: float = 30,
+    seconds: float = 1.0,
+    error: bool = False,
+    **more: object,
+) -> dict[str, Any]:
+    """A span that ends at that second; `more` are members of it as they are."""
+    return {
+        "traceId": f"{trace:032x}",
+        "spanId": f"{number:016x}",
+        "parentSpanId": f"{parent:016x}" if parent else "",
+        "name": name,
+        "kind": kind,
+        "startTimeUnixNano": at(end - seconds),
+        "endTimeUnixNano": at(end),
+        "attributes": attributes(told or {}),
+        "status": {"code": 2} if error else {},
+        **more,
+    }
+
+
+def event(name: str, second: float, told: Mapping[str, object] | None = None) -> dict[str, object]:
+    """A span event."""
+    return {"name": name, "timeUnixNano": at(second), "attributes": attributes(told or {})}
+
+
 def traces(*spans: list[dict[str, Any]], service: str = "rag") -> dict[str, Any]:
     """A request with spans."""
     flat = [span for group in spans for span in group]
@@ -124,6 +159,45 @@ def token_metrics(
     return {"resourceMetrics": [{"resource": resource(service), "scopeMetrics": [scope]}]}
 
 
+def duration_metrics(
+    end: float,
+    *seconds: float,
+    instrument: str = "http.server.request.duration",
+    told: Mapping[str, object] | None = None,
+    start: float | None = None,
+    service: str = "rag",
+) -> dict[str, Any]:
+    """A request with a histogram of durations, over the minute before that second."""
+    bounds = [0.1, 1, 10]
+    counts = [0] * 4
+    for value in seconds:
+        counts[sum(value > bound for bound in bounds)] += 1
+    point = {
+        "attributes": attributes(told or {}),
+        "startTimeUnixNano": at(end - 60 if start is None else start),
+        "timeUnixNano": at(end),
+        "count": str(len(seconds)),
+        "sum": sum(seconds),
+        "bucketCounts": [str(count) for count in counts],
+        "explicitBounds": bounds,
+        **({"min": min(seconds), "max": max(seconds)} if seconds else {}),
+    }
+    metric = {
+        "name": instrument,
+        "unit": "s",
+        "histogram": {"aggregationTemporality": 1, "dataPoints": [point]},
+    }
+    scope = {"scope": {"name": "meter"}, "metrics": [metric]}
+    return {"resourceMetrics": [{"resource": resource(service), "scopeMetrics": [scope]}]}
+
+
+_KINDS: Final = {
+    "resourceSpans": Kind.OTLP_TRACES_JSON,
+    "resourceMetrics": Kind.OTLP_METRICS_JSON,
+    "resourceLogs": Kind.OTLP_LOGS_JSON,
+}
+
+
 @dataclass
 class Works:
     """A journal in memory, a store and a drain, which can be killed between two transactions."""
@@ -139,14 +213,13 @@ class Works:
     def write(self, request: dict[str, Any]) -> None:
         """Append a request and take it to the store."""
         payload = json.dumps(request).encode()
-        spans = "resourceSpans" in request
         begin = self.frames[-1].end if self.frames else 0
         self.frames.append(
             Frame(
                 segment="a-00000000.seg",
                 offset=begin,
                 end=begin + len(payload),
-                kind=Kind.OTLP_TRACES_JSON if spans else Kind.OTLP_METRICS_JSON,
+                kind=next(kind for name, kind in _KINDS.items() if name in request),
                 codec=Codec.PLAIN,
                 items=1,
                 config=self.settings.digest,

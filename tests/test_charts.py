@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_wandb.metrics.catalogue import CHARTS, DURATIONS, MILLISECONDS, TOKENS, TWINS
+from otel_wandb.metrics.catalogue import CHARTS, DURATIONS, MILLISECONDS, OPERATION, TOKENS, TWINS
 from otel_wandb.metrics.charts import MAX_KEYS, Bins, Charts, Row
 from otel_wandb.metrics.closed import ClosedInterval
 from otel_wandb.metrics.keys import RESERVED, KeyBook, make_identifier, make_key
@@ -173,6 +173,19 @@ class TestRows:
             "counts": [1],
             "edges": [100.0, 250.0],
         }
+
+    def test_the_bound_of_errors_is_that_of_all_rows_of_the_run(self) -> None:
+        minutes = [
+            batch(request("GET", "/", [0.2], second=30)),
+            batch(request("GET", "/", [0.2, 0.07], second=90, start=60)),
+            batch(active(1), gauge("other", number(1, 150))),
+            batch(request("GET", "/", [0.2], second=210, start=180)),
+            batch(request("GET", "/", [0.2], second=86_430, start=86_400)),
+        ]
+        for kill in (False, True):
+            found = [one.relative_error for one in rows(close(*minutes), kill=kill)]
+            assert found == [0.0, pytest.approx(found[1]), found[1], found[1], 0.0]
+            assert found[1]
 
     def test_a_client_of_models(self) -> None:
         found = row(
@@ -443,6 +456,8 @@ class TestOperations:
     def test_every_duration_has_charts_whatever_attributes_it_has(self, duration: Any) -> None:
         bare = row(batch(histograms(duration.instrument, histogram([0.2], 30), unit=duration.unit)))
         named: Attributes = {name: "some" for part in duration.name for name in part.attributes}
+        if duration.operations:
+            named[OPERATION] = duration.operations[0]
         full = row(batch(histograms(duration.instrument, histogram([0.2], 30, attributes=named))))
         for found in (bare, full):
             assert [key for key in found if key.endswith("_p50_ms")]

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_type_hints
 
 import msgspec
 import pytest
@@ -310,7 +310,7 @@ def test_the_digest_names_everything_but_the_directory() -> None:
 
 def test_another_versions_document_is_read(caplog: pytest.LogCaptureFixture) -> None:
     document = msgspec.json.encode(
-        {"project": "rag", "views": [{"kind": "drift"}], "mode": "shadow", "linger_s": 3, "fsync": 7}
+        {"project": "rag", "shadows": [{"kind": "drift"}], "mode": "shadow", "linger_s": 3, "fsync": 7}
     )
     with caplog.at_level(logging.WARNING, logger="otel_wandb.config"):
         found = Settings.from_json(document)
@@ -347,6 +347,10 @@ def _values_of(setting: Setting) -> st.SearchStrategy[object]:
             return st.sampled_from(["", "/data/x", "/key"])
         case "prices":
             return st.sampled_from(["", '{"acme-*": {"input": 0.5, "output": 2, "provider": "vllm"}}'])
+        case "alerts":
+            return st.sampled_from(["", '{"rules": {"a": {"key": "a/b", "above": 1}}, "late_s": 60}'])
+        case "views":
+            return st.sampled_from(["", '[{"view": "slo", "instrument": "a", "objective": 0.9}]'])
         case "words":
             return st.sampled_from(["none", "user.id", "user.id, tenant.id"])
         case _:
@@ -414,7 +418,7 @@ def test_the_page_of_settings_is_current() -> None:
 
 def test_choices_of_the_struct_are_the_tables() -> None:
     mode = next(setting for setting in SETTINGS if setting.name == "mode")
-    assert mode.choices == get_args(get_args(Settings.__annotations__["mode"])[0])
+    assert mode.choices == get_args(get_args(get_type_hints(Settings, include_extras=True)["mode"])[0])
 
 
 def test_importing_it_stays_light() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import pytest
@@ -146,12 +146,13 @@ def grow(
     start_ms: int = 0,
     ms: int = 10,
     resource: Resource = RESOURCE,
+    scope: str = "",
 ) -> Tree:
     """A trace of one span, whose id is also that of the trace."""
     span = msgspec.structs.replace(
         make_span(number, attributes, start_ms=start_ms, ms=ms), trace_id=f"{number:032x}"
     )
-    placed = (Placed(span, Scope(), resource, "0" * 16),)
+    placed = (Placed(span, Scope(scope), resource, "0" * 16),)
     return Tree(FinishedTrace(span.trace_id, placed, "ended", complete=True), fold_asgi=True)
 
 
@@ -224,6 +225,79 @@ class TestTracesOfTheirOwn:
 def _remembered(number: int, *, span: int = 0) -> ModelCall:
     tokens = {"input_tokens": 25, "output_tokens": 12}
     return ModelCall(number, 7, 7, 0, 10, tokens, f"{number:032x}", f"{span:016x}")
+
+
+def said(content: str = "Paris.", **more: Any) -> Attributes:
+    """A call that tells its answer and no id of a response."""
+    message = text_message("assistant", content)
+    return chat(25, 12, gen_ai__output__messages=encode([message]), **more)
+
+
+def called_tool(arguments: object) -> Attributes:
+    call = {"type": "tool_call", "id": "c1", "name": "get_weather", "arguments": arguments}
+    return chat(25, 12, gen_ai__output__messages=encode([{"role": "assistant", "parts": [call]}]))
+
+
+class TestWithoutAnIdByTheAnswer:
+    """LangChain's streams have no id of the response, and the client's span is in a trace of its own."""
+
+    CLIENT: Final[dict[str, Any]] = {"start_ms": 1, "ms": 8, "scope": "client"}
+
+    def client(self, number: int = 2, attributes: Attributes | None = None, **more: Any) -> Tree:
+        told = said(gen_ai__response__id="chatcmpl-1") if attributes is None else attributes
+        return grow(number, told, **{**self.CLIENT, **more})
+
+    def test_of_two_given_out_together_the_inner_one_counts(self) -> None:
+        outer, inner = grow(1, said() | DETAILS), self.client()
+        assert join(ModelCalls(), [outer, inner]) == [2]
+        assert inner.nodes[0].usage == FULL | {"requests": 1}
+        assert outer.nodes[0].same_call == (f"{2:032x}", f"{2:016x}")
+
+    def test_of_two_given_out_one_after_the_other_the_first_counts(self) -> None:
+        assert join(ModelCalls(), [self.client()], [grow(1, said())]) == [2]
+        assert join(ModelCalls(), [grow(1, said())], [self.client()]) == [1]
+
+    def test_beside_each_other_in_one_trace(self) -> None:
+        inner = Placed(
+            make_span(3, said(gen_ai__response__id="a"), parent=1, start_ms=2), Scope("c"), RESOURCE, ""
+        )
+        outer = Placed(make_span(2, said(), parent=1, start_ms=1, ms=50), Scope("f"), RESOURCE, "")
+        root = Placed(make_span(1, ms=99), Scope("f"), RESOURCE, "")
+        shaped = shape_trace(
+            FinishedTrace(TRACE_ID, (root, outer, inner), "ended", complete=True), project_of=project_of
+        )
+        assert [call.summary.usage is not None for call in shaped.calls] == [False, False, True]
+
+    def test_an_answer_that_only_calls_tools(self) -> None:
+        inner = self.client(
+            attributes=called_tool('{"city": "Paris"}') | {"gen_ai.response.id": "chatcmpl-1"}
+        )
+        assert join(ModelCalls(), [grow(1, called_tool({"city": "Paris"})), inner]) == [2]
+
+    def test_the_same_question_many_times_at_once(self) -> None:
+        frameworks = [grow(n, said(), start_ms=n, ms=100) for n in range(1, 6)]
+        ids = [said(gen_ai__response__id=f"chatcmpl-{n}") for n in range(5)]
+        clients = [self.client(11 + n, told, start_ms=20 + n) for n, told in enumerate(ids)]
+        assert join(ModelCalls(), [*frameworks, *clients]) == [11, 12, 13, 14, 15]
+
+    @pytest.mark.parametrize(
+        ("attributes", "more"),
+        [
+            (said("Rome.", gen_ai__response__id="chatcmpl-1"), {}),
+            (answered(), {}),
+            (said(gen_ai__response__id="chatcmpl-1") | {"gen_ai.usage.output_tokens": 13}, {}),
+            (None, {"scope": "framework"}),
+            (None, {"ms": 80}),
+            (None, {"resource": Resource({"service.name": "proxy"})}),
+        ],
+    )
+    def test_nothing_weaker_joins(self, attributes: Attributes | None, more: dict[str, Any]) -> None:
+        outer = grow(1, said(), ms=50, scope="framework")
+        assert len(join(ModelCalls(), [outer, self.client(2, attributes, **more)])) == 2
+
+    def test_two_that_tell_other_ids_are_two(self) -> None:
+        outer = grow(1, said(gen_ai__response__id="chatcmpl-2"), ms=50, scope="framework")
+        assert join(ModelCalls(), [outer, self.client()]) == [1, 2]
 
 
 class TestInTheBridge:

@@ -147,6 +147,8 @@ metric_points         0          0            0         0        0        0
 calls                60         55            0         0        0        5
 feedback              0          0            0         0        0        0
 rows                  0          0            0         0        0        0
+tables                0          0            0         0        0        0
+alerts                0          0            0         0        0        0
 spans rejected: 2 invalid_span_id
 spans rejected: 1 malformed
 spans dropped: 3 duplicate
@@ -164,5 +166,7 @@ log_records           0          0            0         0        0        0
 metric_points         0          0            0         0        0        0
 calls                 0          0            0         0        0        1  does not balance: -1
 feedback              0          0            0         0        0        0
-rows                  0          0            0         0        0        0\
+rows                  0          0            0         0        0        0
+tables                0          0            0         0        0        0
+alerts                0          0            0         0        0        0\
 """)

@@ -120,3 +120,34 @@ def test_a_span_with_more_log_records_than_a_call_should_hold() -> None:
     facts = read_facts({}, logs=tuple(make_log("", "x") for _ in range(1100)))
     assert len(facts["logs"]) == 1000
     assert facts["warnings"] == ["too_many_logs"]
+
+
+def test_a_tool_call_and_its_result_that_are_told_twice() -> None:
+    """OpenTelemetry's instrumentation of Bedrock: as a message of the tool, and in blocks of Bedrock's."""
+    function: Value = {"name": "get_weather", "arguments": {"city": "Paris"}}
+    use: Value = {"toolUse": {"toolUseId": "c1", "name": "get_weather", "input": {"city": "Paris"}}}
+    given: Value = [{"text": "18 degrees"}]
+    logs = (
+        make_log("gen_ai.user.message", {"content": [{"text": "Weather?"}]}, at_ms=1),
+        make_log(
+            "gen_ai.assistant.message",
+            {"content": [use], "tool_calls": [{"id": "c1", "type": "function", "function": function}]},
+            at_ms=2,
+        ),
+        make_log("gen_ai.tool.message", {"id": "c1", "content": given}, at_ms=3),
+        make_log(
+            "gen_ai.user.message",
+            {"content": [{"toolResult": {"toolUseId": "c1", "content": given}}]},
+            at_ms=4,
+        ),
+    )
+    call = {
+        "id": "c1",
+        "type": "function",
+        "function": {"name": "get_weather", "arguments": '{"city":"Paris"}'},
+    }
+    assert read_facts(chat(), logs=logs)["messages"] == [
+        {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "content": "18 degrees", "tool_call_id": "c1"},
+    ]

@@ -459,3 +459,44 @@ def test_a_rag_chain_reads_as_one_trace() -> None:
     assert calls[1]["output"] == {"output": "330 metres."}
     assert calls[2]["output"] == {"documents": [{"content": "330 metres."}]}
     assert [n for n in calls if "usage" in calls[n]["summary"]] == [3]
+
+
+def test_llama_index_has_its_nodes_as_text_and_its_query_in_a_bundle() -> None:
+    nodes = [encode({"node": {"id_": "n1", "text": "330 metres.", "metadata": {}}, "score": 0.5})]
+    facts = read_facts(entity("task", {"query_bundle": {"query_str": "How tall?"}}, nodes))
+    assert (facts["kind"], facts["query"]) == ("retrieval", "How tall?")
+    assert facts["documents"] == [{"id": "n1", "content": "330 metres.", "score": 0.5}]
+
+
+@pytest.mark.parametrize(
+    ("given", "texts", "made", "count"),
+    [
+        ({"query": "How tall?"}, ["How tall?"], [0.5, 0.25], 1),
+        ({"texts": ["one", "two"]}, ["one", "two"], [[0.5, 0.25], [0.25, 0.5]], 2),
+    ],
+)
+def test_llama_index_embeds_in_tasks_without_an_operation(
+    given: object, texts: list[str], made: object, count: int
+) -> None:
+    told = entity("task", given, made) | {"traceloop.entity.name": "OpenAIEmbedding.task"}
+    facts = read_facts(told)
+    assert (facts["kind"], facts["texts"]) == ("embeddings", texts)
+    assert (facts["embedding_count"], facts["dimensions"]) == (count, 2)
+    assert "output" not in facts
+    assert read_facts(entity("task", given, made))["kind"] == "workflow", "vectors alone tell nothing"
+
+
+@pytest.mark.parametrize("is_error", [False, True])
+def test_llama_index_calls_tools_in_tasks(is_error: bool) -> None:
+    made = {
+        "blocks": [{"block_type": "text", "text": "18 degrees"}],
+        "tool_name": "get_weather",
+        "raw_input": {"args": [], "kwargs": {"city": "Paris"}},
+        "raw_output": "18 degrees",
+        "is_error": is_error,
+    }
+    facts = read_facts(entity("task", {"kwargs": {"city": "Paris"}}, made))
+    assert (facts["kind"], facts["tool"]) == ("tool", {"name": "get_weather"})
+    assert facts["arguments"] == {"city": "Paris"}
+    assert facts["result"] == (made if is_error else "18 degrees")
+    assert not facts.keys() & {"input", "output"}

@@ -12,6 +12,8 @@ from click.testing import CliRunner, Result
 from otel_wandb.cli import main
 from otel_wandb.datadir import DataDir
 from otel_wandb.status import read_status
+from tests import scored
+from tests.genai_spans import encode, text_message
 from tests.otlp_lines import make_metrics, make_request
 from tests.peers.weave import WeavePeer
 
@@ -66,13 +68,13 @@ def test_rows_are_the_same_in_any_directory_and_alerts_are_empty(tmp_path: Path)
     assert ledger.lines["metric_points"].delivered == ledger.lines["rows"].waiting == 5
 
 
-def test_replayed_twice_and_delivered_once(online: WeavePeer, tmp_path: Path) -> None:
+def test_replayed_twice_and_delivered_once(all_online: WeavePeer, tmp_path: Path) -> None:
     file = write_lines(tmp_path / "traces.jsonl", make_request(5))
     for _ in range(2):
         result = replay(file)
         assert result.exit_code == 0, result.output
         assert "0 calls wait" in result.output
-    assert len(online.accepted()) == 20
+    assert len(all_online.accepted()) == 20
 
 
 def test_what_cannot_be_read_is_named_and_counted_and_the_rest_is_kept(tmp_path: Path) -> None:
@@ -132,3 +134,24 @@ def test_log_records_of_another_file_join_their_spans(tmp_path: Path, order: tup
     chat = json.loads(next(line for line in calls.read_text().splitlines() if "chat gpt" in line))
     assert chat["inputs"]["messages"] == [{"role": "user", "content": "Who?"}]
     assert read_status(DataDir(tmp_path / "data")).ledger.lines["log_records"].delivered == 1
+
+
+def test_log_records_that_come_before_all_spans_join_theirs(tmp_path: Path) -> None:
+    details = "gen_ai.client.inference.operation.details"
+    asked = encode([text_message("user", "Who?")])
+    numbers = (1, 2)  # two traces, a request each, and the records of both in one request before them
+    logs = scored.records(
+        *(
+            scored.make_record(
+                {"gen_ai.input.messages": asked}, n, trace=f"{n:032x}", at_ms=n - 1, eventName=details
+            )
+            for n in numbers
+        )
+    )
+    spans = [scored.spans(scored.make_chat(n, trace=f"{n:032x}")) for n in numbers]
+    files = [write_lines(tmp_path / "logs.jsonl", logs), write_lines(tmp_path / "traces.jsonl", *spans)]
+    calls = tmp_path / "calls.jsonl"
+    result = replay(*files, "--no-deliver", "--calls", calls)
+    assert result.exit_code == 0, result.output
+    told = [json.loads(line)["inputs"]["messages"] for line in calls.read_text().splitlines()]
+    assert told == [[{"role": "user", "content": "Who?"}]] * 2

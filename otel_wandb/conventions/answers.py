@@ -12,6 +12,7 @@ from otel_wandb.conventions.wire_messages import is_message, join_items, plain_m
 from otel_wandb.conventions.wire_usage import read_usage
 
 _MODELS: Final = ("model", "model_name", "modelVersion", "model_version", "ls_model_name")
+_IDS: Final = ("id", "responseId", "response_id")
 _USAGES: Final = ("usage", "usage_metadata", "usageMetadata", "token_usage")
 _REASONS: Final = ("finish_reason", "stop_reason", "finishReason", "stopReason", "done_reason")
 _WRAPPERS: Final = ("output", "result", "response", "answer", "text", "content", "raw")
@@ -52,8 +53,9 @@ def _take_head(facts: Facts, told: Json) -> None:
     if facts.response_model is None:
         models = (told.get(key) for key in _MODELS)
         facts.response_model = next((model for model in models if isinstance(model, str) and model), None)
-    if facts.response_id is None and isinstance(told.get("id"), str) and not told.get("lc"):
-        facts.response_id = str(told["id"]) or None
+    if facts.response_id is None and not told.get("lc"):
+        ids = (told.get(key) for key in _IDS)
+        facts.response_id = next((given for given in ids if isinstance(given, str) and given), None)
     given = next((told[key] for key in _USAGES if isinstance(told.get(key), dict)), None)
     if given is not None:
         take_usage(facts, given)

@@ -132,6 +132,7 @@ class Facts(msgspec.Struct, gc=False):
 
     error_type: str | None = None
     fault: Fault | None = None
+    """What the span failed of; one that has it failed, whatever its status says."""
 
     scores: Json | None = None
     """Lists of `conventions.scores.Score`, by where they stood."""

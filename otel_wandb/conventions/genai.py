@@ -43,16 +43,29 @@ OPERATIONS: Final[dict[str, Kind]] = {
     "upsert_memory": "other",
     "delete_memory": "other",
     "delete_memory_store": "other",
+    # in no convention, and sent all the same
+    "embedding": "embeddings",
+    "vector_db_retrieve": "retrieval",
+    "execute_task": "workflow",
+    "agent_step": "workflow",
 }
 
+_NAMES: Final = (
+    *("openai", "azure.ai.openai", "azure.ai.inference", "anthropic", "aws.bedrock", "gcp.gemini"),
+    *("gcp.vertex_ai", "gcp.gen_ai", "cohere", "mistral_ai", "deepseek", "groq", "perplexity", "x_ai"),
+    *("ibm.watsonx.ai", "moonshot_ai"),
+)
+"""The values of `gen_ai.provider.name`; some write them with capitals."""
+
 PROVIDERS: Final = {
+    **{name: name for name in _NAMES},
     "az.ai.openai": "azure.ai.openai",
     "az.ai.inference": "azure.ai.inference",
     "gemini": "gcp.gemini",
     "vertex_ai": "gcp.vertex_ai",
     "xai": "x_ai",
 }
-"""Deprecated spellings of `gen_ai.system`."""
+"""Providers in the spelling of today, by that and by the deprecated spellings of `gen_ai.system`."""
 
 
 def provider(value: object) -> str | None:
@@ -190,15 +203,24 @@ def _message(moment: Moment, body: object) -> object:
 def _message_reader(role: str) -> ReadMoment:
     def read(moment: Moment, facts: Facts) -> None:
         body = _said(moment)
-        if facts.said_messages is None:
-            facts.said_messages = []
-        append_message(facts.said_messages, _message(moment, body), role)
-        last = facts.said_messages[-1]
-        if isinstance(body, dict) and body.get("id") and last["role"] == "tool":
-            last.setdefault("tool_call_id", body["id"])
+        said = facts.said_messages or []
+        before = len(said)
+        append_message(said, _message(moment, body), role)
+        if isinstance(body, dict) and body.get("id") and said[-1]["role"] == "tool":
+            said[-1].setdefault("tool_call_id", body["id"])
+        # Some tell what a tool gave back twice: as its message, and within one of the user's.
+        said[before:] = [chat for chat in said[before:] if not _is_told(chat, said, before)]
+        facts.said_messages = said
         _keep_rest(moment, facts)
 
     return read
+
+
+def _is_told(chat: Json, said: list[Json], before: int) -> bool:
+    if chat["role"] != "tool" or chat.get("tool_call_id") is None:
+        return False
+    keys = ("tool_call_id", "content")
+    return any(all(chat.get(key) == said[i].get(key) for key in keys) for i in range(before))
 
 
 def _read_choice(moment: Moment, facts: Facts) -> None:

@@ -1,6 +1,7 @@
 """LangSmith's OpenTelemetry mode: a run's inputs and outputs as JSON, under OpenTelemetry's earliest names.
 
-`langsmith/_internal/otel/_otel_exporter.py`. Its `gen_ai.operation.name` is wrong for retrievers and prompts.
+`langsmith/_internal/otel/_otel_exporter.py`. Its `gen_ai.operation.name` is wrong for retrievers and prompts,
+and a failed run may have the status of a good one: an update that tells of no error sets it anew.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Final
 from otel_wandb.conventions.decoding import flag, number, strings, structure, text
 from otel_wandb.conventions.facts import Facts, Kind
 from otel_wandb.conventions.genai import provider
+from otel_wandb.conventions.moments import fault_of
 from otel_wandb.conventions.payloads import open_payloads
 from otel_wandb.conventions.table import Dialect, row, words
 from otel_wandb.conventions.wire_usage import part_of
@@ -85,6 +87,7 @@ def _settle(facts: Facts, span: Span) -> None:
     if facts.provider == "langchain":
         facts.provider = None
     facts.input, facts.output = _said(facts.input), _said(facts.output)
+    _take_fault(facts)
     open_payloads(facts)
     if facts.kind in _RUNS:
         facts.input, facts.output = _unwrap(facts.input, "input"), _unwrap(facts.output, "output")
@@ -93,6 +96,14 @@ def _settle(facts: Facts, span: Span) -> None:
             **(facts.tool or {}),
             "name": text(span.attributes.get("langsmith.trace.name")) or span.name,
         }
+
+
+def _take_fault(facts: Facts) -> None:
+    """What the run failed of, whose exception is recorded only for that."""
+    told = [event for event in facts.events or () if event.get("name") == "exception"]
+    if facts.fault is None and told:
+        facts.fault = fault_of(told[-1].get("attributes"))
+        facts.events = [event for event in facts.events or () if event is not told[-1]] or None
 
 
 DIALECT: Final = Dialect(

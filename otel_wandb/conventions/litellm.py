@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from otel_wandb.conventions.answers import take_answer
+from otel_wandb.conventions.costs import read_cost
 from otel_wandb.conventions.decoding import flag, items, mapping, parse, strings, structure, text
 from otel_wandb.conventions.facts import Facts, Fault, Json, Kind
 from otel_wandb.conventions.genai import provider
@@ -34,6 +35,8 @@ _CALL_TYPES: Final[dict[str, Kind]] = {
     "moderation": "guardrail",
 }
 _RAW: Final = "raw_gen_ai_request"
+_RAW_NAMES: Final = ("openai", "anthropic", "azure", "bedrock", "vertex_ai", "gemini", "mistral", "groq")
+"""Providers whose names stand in the keys of raw requests; of others the scope tells."""
 
 
 def _kind(value: object) -> Kind | None:
@@ -100,6 +103,8 @@ def _settle(facts: Facts, span: Span) -> None:
         facts.session_id = text(metadata.get("session_id"))
     if facts.fault is None and span.status_code == STATUS_ERROR:
         facts.fault = _fault(span)
+    if facts.provider_cost_usd is None:
+        facts.provider_cost_usd = _cost(span.attributes.get("hidden_params"))
 
 
 def _add_calls(facts: Facts, told: object) -> None:
@@ -164,6 +169,13 @@ _ANSWER_KEYS: Final = (
 )
 
 
+def _cost(hidden: object) -> float | None:
+    """What earlier versions tell only among their parameters, which stay as they came."""
+    told = parse(hidden)
+    cost = told.get("response_cost") if isinstance(told, dict) else None
+    return read_cost(cost) if isinstance(cost, (int, float, str)) else None
+
+
 def _fault(span: Span) -> Fault | None:
     told = span.attributes
     message = told.get("error.message") or told.get("exception")
@@ -177,7 +189,7 @@ DIALECT: Final = Dialect(
     name="litellm",
     rank=28,
     rows=_ROWS,
-    marks=("litellm.call_id", "litellm.provider.model"),
+    marks=("litellm.call_id", "litellm.provider.model", *(f"llm.{name}." for name in _RAW_NAMES)),
     scopes=("litellm",),
     settle=_settle,
 )

@@ -179,8 +179,11 @@ def _add_extras(chat: Json, message: Json) -> None:
             continue
         if key == "tool_calls" and isinstance(value, list):
             calls = [chat_call(call) for call in value if isinstance(call, dict)]
+            earlier = chat.get(key)
+            if isinstance(earlier, list):  # some tell each call a second time, among the parts
+                ids = {call.get("id") for call in earlier} - {None}
+                calls = [*earlier, *(call for call in calls if call.get("id") not in ids)]
             if calls:
-                earlier = chat.get(key)
-                chat[key] = [*earlier, *calls] if isinstance(earlier, list) else calls
+                chat[key] = calls
         else:
             chat.setdefault(key, value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from otel_wandb.conventions.decoding import code_of, parse
@@ -30,7 +30,7 @@ def read_moments(reader: Reader, facts: Facts, span: Span, scope: Scope, logs: S
         else:
             keep_moment(facts, moment)
     if exceptions and span.status_code == STATUS_ERROR:
-        facts.fault = _fault(exceptions.pop())  # the last one is what the span failed of
+        facts.fault = fault_of(exceptions.pop().attributes)  # the last one is what the span failed of
     for moment in exceptions:
         keep_moment(facts, moment)
     if facts.messages is None:
@@ -98,6 +98,8 @@ def _fill(facts: Facts, other: Facts, span: Span) -> None:
         facts.warn(warning)
 
 
-def _fault(moment: Moment) -> Fault:
-    told = (moment.attributes.get(f"exception.{name}") for name in ("type", "message", "stacktrace"))
+def fault_of(attributes: object) -> Fault:
+    """The exception that these attributes of an event tell of."""
+    known = attributes if isinstance(attributes, Mapping) else {}
+    told = (known.get(f"exception.{name}") for name in ("type", "message", "stacktrace"))
     return Fault(*("" if value is None else str(value) for value in told))

@@ -16,6 +16,7 @@ from otel_wandb.conventions.facts import Facts, Kind
 from otel_wandb.conventions.indexed_messages import members, read_flat_choices, read_flat_messages
 from otel_wandb.conventions.langchain import FRAMEWORKS, take_run_metadata
 from otel_wandb.conventions.moments import keep_moment
+from otel_wandb.conventions.openllmetry_tasks import tell_task
 from otel_wandb.conventions.payloads import open_payloads, unwrap_arguments
 from otel_wandb.conventions.table import Dialect, Moment, row, words
 from otel_wandb.conventions.tools import read_tools
@@ -148,8 +149,8 @@ def _settle(facts: Facts, span: Span) -> None:
     take_run_metadata(facts)
     given, told = facts.input, facts.output
     facts.input, facts.output = _unwrap_input(facts, given), _unwrap_output(told)
-    if facts.kind == "workflow" and _looks_like_retrieval(facts, given):
-        facts.kind = "retrieval"
+    if facts.kind == "workflow":
+        tell_task(facts, given, span.attributes.get(f"{_ENTITY}.name"))
     if facts.kind == "tool":
         _settle_tool(facts, span, given, told)
     elif facts.kind == "agent" and not (facts.agent or {}).get("name"):
@@ -197,17 +198,6 @@ def _unwrap_output(told: object) -> object:
     if isinstance(told, dict) and told.keys() in ({"outputs", "kwargs"}, {"output", "kwargs"}):
         return told.get("outputs", told.get("output"))
     return told
-
-
-def _looks_like_retrieval(facts: Facts, given: object) -> bool:
-    """LlamaIndex's retrievers are tasks like others: a query went in and scored nodes came out."""
-    found = facts.output.get("nodes") if isinstance(facts.output, dict) else facts.output
-    if not isinstance(found, list) or not found:
-        return False
-    asked = parse(given)
-    if isinstance(asked, dict) and (asked.keys() & {"nodes", "documents"}):
-        return False  # a postprocessor
-    return all(isinstance(node, dict) and isinstance(node.get("node"), dict) for node in found)
 
 
 def _settle_tool(facts: Facts, span: Span, given: object, told: object) -> None:

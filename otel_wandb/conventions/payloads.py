@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from otel_wandb.conventions.answers import take_answer
-from otel_wandb.conventions.decoding import DecodeError, count, parse
+from otel_wandb.conventions.decoding import DecodeError, count, number, parse
 from otel_wandb.conventions.documents import read_documents
 from otel_wandb.conventions.facts import Facts, Json, Kind
 from otel_wandb.conventions.messages import read_messages, read_system
@@ -33,9 +33,13 @@ _PARAMS: Final = {
     "presence_penalty": "presence_penalty",
     "stream": "stream",
 }
+_NUMBERS: Final = frozenset(_PARAMS.values()) - {"stop", "stream"}
 _MESSAGES: Final = ("messages", "input", "prompt", "prompts", "contents")
 _SYSTEMS: Final = ("system", "instructions")
-_QUERIES: Final = ("query", "question", "input", "text", "search_query", "query_str", "str_or_query_bundle")
+_QUERIES: Final = (
+    *("query", "question", "input", "text", "search_query", "query_str", "str_or_query_bundle"),
+    "query_bundle",
+)
 _TOP_KS: Final = ("top_k", "k", "n_results", "limit")
 _FOUND: Final = ("documents", "nodes", "output", "outputs", "result", "results", "matches")
 
@@ -68,8 +72,17 @@ def set_params(facts: Facts, given: Json, *names: str) -> None:
     for key in names or _PARAMS:
         value = given.get(key)
         if value is not None and value != "Infinity" and isinstance(value, (int, float, str, list)):
-            params.setdefault(_PARAMS.get(key, key), value)
+            name = _PARAMS.get(key, key)
+            params.setdefault(name, _number(value) if name in _NUMBERS else value)
     facts.params = params or None
+
+
+def _number(value: object) -> object:
+    """The number that was sent as a string; anything else as it is."""
+    try:
+        return number(value) if isinstance(value, str) else value
+    except DecodeError:
+        return value
 
 
 def take_request(facts: Facts, given: object) -> object:
@@ -134,7 +147,7 @@ def _open_embeddings(facts: Facts) -> None:
         rest = dict(given)
         if isinstance(rest.get("model"), str):
             facts.model = facts.model or str(rest.pop("model"))
-        for key in ("input", "inputs", "texts", "text", "values"):
+        for key in ("input", "inputs", "texts", "text", "values", "query", "queries"):
             if isinstance(rest.get(key), (str, list)):
                 given = rest.pop(key)
                 facts.inputs = {**rest, **(facts.inputs or {})} or None

@@ -38,7 +38,10 @@ def _take_tool(facts: Facts) -> None:
 def _arguments(message: Json) -> object:
     calls = message.get("tool_calls")
     function = calls[0].get("function") if isinstance(calls, list) and calls else None
-    return parse(function.get("arguments") if isinstance(function, dict) else message.get("content"))
+    content = message.get("content")
+    if isinstance(content, list) and len(content) == 1 and isinstance(content[0], dict):
+        content = content[0]  # a structure where others have text of one
+    return parse(function.get("arguments") if isinstance(function, dict) else content)
 
 
 DIALECT: Final = Dialect(
@@ -49,7 +52,7 @@ DIALECT: Final = Dialect(
         row("metadata.cycle_id", "event_loop.cycle_id"),
         row("metadata.parent_cycle_id", "event_loop.parent_cycle_id"),
     ),
-    marks=("event_loop.cycle_id",),
+    marks=("event_loop.cycle_id", "gen_ai.event.start_time"),
     scopes=("strands.",),
     settle=_settle,
 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -35,6 +35,17 @@ class Item(Protocol):
 ItemT = TypeVar("ItemT", bound=Item)
 
 
+class Place(NamedTuple):
+    """Where items go, and under which settings."""
+
+    destination: int
+    config: str
+
+
+Note: TypeAlias = Callable[[Transaction, Place, Sequence[bytes]], None]
+"""What else is to be stored with the attempt to send calls; it raises nothing."""
+
+
 class Cargo(Protocol[ItemT]):
     """How one kind of items is read, sent, read back and settled."""
 
@@ -55,7 +66,7 @@ class Cargo(Protocol[ItemT]):
     ) -> Sequence[ItemT]:
         """The oldest beyond `after_id`, up to both bounds, but at least one of them."""
 
-    def begin_attempt(self, tx: Transaction, ids: Sequence[int], at_s: float) -> None:
+    def begin_attempt(self, tx: Transaction, to: Place, items: Sequence[ItemT], at_s: float) -> None:
         """Mark them as in flight."""
 
     def release(self, tx: Transaction, ids: Sequence[int]) -> None:
@@ -86,15 +97,20 @@ class CallCargo:
     waits_for_others = False
     may_lack = False
 
+    def __init__(self, note: Note | None = None) -> None:
+        self._note = note
+
     def due(
         self, reader: StoreReader, destination: int, limit: int, max_bytes: int, after_id: int
     ) -> Sequence[QueuedCall]:
         """The oldest calls of the outbox."""
         return reader.due(destination, limit, max_bytes, after_id=after_id)
 
-    def begin_attempt(self, tx: Transaction, ids: Sequence[int], at_s: float) -> None:
+    def begin_attempt(self, tx: Transaction, to: Place, items: Sequence[QueuedCall], at_s: float) -> None:
         """Mark them as in flight."""
-        tx.begin_attempt(ids, at_s)
+        tx.begin_attempt([item.id for item in items], at_s)
+        if self._note is not None:
+            self._note(tx, to, [item.body for item in items])
 
     def release(self, tx: Transaction, ids: Sequence[int]) -> None:
         """Take the mark off."""

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import Final, Generic
 
-from otel_wandb.delivery.cargo import ItemT
+from otel_wandb.delivery.cargo import ItemT, Place
 from otel_wandb.delivery.credentials import Secret
 from otel_wandb.delivery.lanes import Check, Held, Lane, Limits, Send
 from otel_wandb.delivery.weave_http import WeaveClient
@@ -139,7 +139,9 @@ class _Trip(Generic[ItemT]):
         try:
             self._prepare()
             with self._courier.transaction() as tx:
-                self._cargo.begin_attempt(tx, [call.id for batch in left for call in batch], time.time())
+                calls = [call for batch in left for call in batch]
+                place = Place(self._lane.id, self._lane.config)
+                self._cargo.begin_attempt(tx, place, calls, time.time())
             while left:
                 self._post(left)
         except DeliveryRetryable as error:

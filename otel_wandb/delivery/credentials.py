@@ -30,6 +30,8 @@ _SAME_SERVER: Final = {
 }
 """Names of one deployment: `wandb login` may have noted the key under another one than weave asks for."""
 
+_FORGE: Final = dict.fromkeys(("api.forge.coreweave.com", "forge.coreweave.com"), "forge.coreweave.com")
+
 _OFFLINE_MODES: Final = ("offline", "dryrun", "disabled")
 
 
@@ -137,6 +139,25 @@ def find_api_key(
     if (key := noted.get("api_key", "").strip()) and noted.get("base_url", base_url).rstrip("/") == base_url:
         return Secret(key), "the settings file of wandb"
     return None, ""
+
+
+def is_offline_mode(settings: Settings, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the user wishes that nothing is sent, whether or not there is a key."""
+    return _mode(settings, environ, read_wandb_settings(environ)) == "offline"
+
+
+def app_url(base_url: str, environ: Mapping[str, str] = os.environ) -> str:
+    """Where the pages for the browser are, by the address of the API, as wandb has it."""
+    if url := environ.get("WANDB_APP_URL", ""):
+        return url.rstrip("/")
+    parts = urlsplit(base_url)
+    if parts.hostname in _FORGE:
+        return f"https://{_FORGE[parts.hostname]}/wandb"
+    if parts.netloc.startswith("api.wandb."):
+        return f"{parts.scheme}://{parts.netloc.removeprefix('api.')}"
+    if parts.netloc.startswith("api."):
+        return f"{parts.scheme}://app.{parts.netloc.removeprefix('api.')}"
+    return base_url.rstrip("/")
 
 
 def read_wandb_settings(environ: Mapping[str, str] = os.environ) -> dict[str, str]:

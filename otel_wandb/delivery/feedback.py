@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from otel_wandb.delivery.cargo import Place
 from otel_wandb.delivery.credentials import Secret
 from otel_wandb.delivery.weave_http import WeaveClient
 from otel_wandb.store import QueuedFeedback, StoredFeedback, StoreReader, Transaction
@@ -44,9 +45,9 @@ class FeedbackCargo:
         """The oldest whose calls have left the outbox."""
         return reader.feedback.due(destination, limit, max_bytes, after_id)
 
-    def begin_attempt(self, tx: Transaction, ids: Sequence[int], at_s: float) -> None:
+    def begin_attempt(self, tx: Transaction, to: Place, items: Sequence[QueuedFeedback], at_s: float) -> None:
         """Mark it as in flight."""
-        tx.feedback.begin_attempt(ids, at_s)
+        tx.feedback.begin_attempt([item.id for item in items], at_s)
 
     def release(self, tx: Transaction, ids: Sequence[int]) -> None:
         """Take the mark off."""

@@ -8,14 +8,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
-import msgspec
-
 from otel_wandb.delivery.credentials import Secret, WeaveTarget
 from otel_wandb.delivery.lanes import Block
 from otel_wandb.delivery.pacing import Backoff, Pace
 from otel_wandb.delivery.wandb_api import Place, WandbApi
-from otel_wandb.delivery.wandb_host import HostError, HostSettings, LoggedRow, RunError, RunHost, read_spec
+from otel_wandb.delivery.wandb_host import HostError, HostSettings, Logged, RunError, RunHost, read_spec
 from otel_wandb.delivery.wandb_lane import OF_THE_CONTENT, RunLane, Timing
+from otel_wandb.delivery.wandb_tables import pack_rows, split_rows
 from otel_wandb.errors import DeliveryError, DeliveryRefused, StoreError
 from otel_wandb.store import QueuedRow, Store, StoredRun
 
@@ -191,12 +190,15 @@ class Account:
         place = self._place(lane)
         last = self._api.last_step(self.key, place)
         if last is not None and rows[0].step <= last:
-            there = self._api.steps(self.key, place, rows[0].step, min(last, rows[-1].step))
+            there, torn = self._api.arrived(self.key, place, rows[0].step, min(last, rows[-1].step))
+            if lost := lane.note_torn(torn):
+                self._give_up_tables(lane, [row for row in rows if row.step in lost], "file_missing")
+                there, torn = there | lost, torn - lost
             if found := [row.id for row in rows if row.step in there]:
                 self._settle(lane, found, "delivered")
                 lane.note_progress(len(found))
-            passed = [row.id for row in rows if row.step <= last and row.step not in there]
-            rows = [row for row in rows if row.step > last]
+            passed = [row.id for row in rows if row.step <= last and row.step not in there | torn]
+            rows = [row for row in rows if row.step > last or row.step in torn]
             if passed and lane.may_pass_over(time.monotonic()):
                 # The history only grows at its end, so there is no way to bring them in any more.
                 self._settle(lane, passed, "rejected", "step_passed")
@@ -226,14 +228,39 @@ class Account:
         if lane.run.spec != lane.opened_spec:
             host.describe(lane.name, read_spec(lane.run))
             lane.opened_spec = lane.run.spec
-        # A row behind the run's next step is not taken; it flies all the same, since it may be there already.
-        fresh = [row for row in rows if row.step >= lane.next_step]
-        lane.note_logged(rows, time.monotonic())
-        refused = host.log(lane.name, [_logged(row) for row in fresh]) if fresh else {}
-        for step, why in refused.items():
-            row_id = lane.flying.pop(step)
-            self._settle(lane, [row_id], "rejected", "malformed")
+        tables = self._store.reader.tables.of(lane.run.id, [row.step for row in rows], waiting=True)
+        for piece in split_rows(rows, tables):
+            held = piece[-1].step in tables and lane.hold_back(piece[-1].step)
+            piece = piece[:-1] if held else piece  # noqa: PLW2901  the others need not wait
+            packed = pack_rows(
+                piece, tables, next_step=lane.next_step, target=self.target, place=self._place(lane)
+            )
+            # A row behind the run's next step is not taken; it flies all the same: it may be there already.
+            lane.note_logged(piece, time.monotonic())
+            logged = host.log(lane.name, packed) if packed else Logged()
+            self._note_logged(lane, piece, logged)
+            if held or logged.stuck or self.stopping:
+                break
+
+    def _note_logged(self, lane: RunLane, rows: Sequence[QueuedRow], logged: Logged) -> None:
+        if stuck := logged.stuck:
+            lane.unlog(stuck.step)
+        for step, why in logged.refused.items():
+            self._settle(lane, [lane.flying.pop(step)], "rejected", "malformed")
             _log.warning("wandb does not take the row %d of the run %s: %s", step, lane.run.run_id, why)
+        for step, why in logged.spoiled.items():
+            self._give_up_tables(lane, [row for row in rows if row.step == step], "malformed", why)
+        if stuck:
+            self._api.last_step(self.key, self._place(lane))  # raises where W&B itself cannot be reached
+            if lane.note_stuck(stuck.step, stuck.why, time.monotonic(), final=stuck.final):
+                left = [row for row in rows if row.step == stuck.step]
+                self._give_up_tables(lane, left, "not_uploaded", stuck.why)
+
+    def _give_up_tables(self, lane: RunLane, rows: Sequence[QueuedRow], reason: str, why: str = "") -> None:
+        with self._store.transaction() as tx:
+            tx.tables.settle_of([row.id for row in rows], "rejected", reason)
+        text = "Tables of the run %s can never be delivered (%s: %s); they stay in the local store"
+        self._say(f"{lane.name}/tables/{reason}", text, lane.run.run_id, reason, why)
 
     def _judge(self, lane: RunLane, row: QueuedRow) -> None:
         """Watch the upload of a row that is under suspicion, alone, and reject it if that proves it.
@@ -357,7 +384,3 @@ def _is_done(lane: RunLane, waiting: int) -> bool:
 def _series_of(run: StoredRun) -> tuple[str, str, str]:
     spec = read_spec(run)
     return (spec.entity, spec.project, spec.group)
-
-
-def _logged(row: QueuedRow) -> LoggedRow:
-    return LoggedRow(row.step, row.timestamp_s, msgspec.Raw(row.values))

@@ -8,14 +8,18 @@ it was read back.
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import json
 import os
 import queue
+import re
 import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,6 +32,27 @@ _FINISHERS: Final = 8
 
 Message = dict[str, Any]
 """A line from the parent, or an answer; only this process and `wandb_host` see them."""
+
+_IMAGE: Final = re.compile(r"data:image/([a-z]+);base64,(.+)", re.DOTALL)
+
+
+class StuckError(Exception):
+    """A table cannot be uploaded now; `final`: the server does not take it."""
+
+    def __init__(self, why: str, *, final: bool) -> None:
+        super().__init__(why)
+        self.final = final
+
+
+class Answer:
+    """What became of rows: by their steps those that wandb does not take, those that it takes without their
+    tables, and the first one that could not be logged yet.
+    """
+
+    def __init__(self) -> None:
+        self.refused: dict[str, str] = {}
+        self.spoiled: dict[str, str] = {}
+        self.stuck: Message | None = None
 
 
 class Runs:
@@ -60,18 +85,70 @@ class Runs:
             settings=self._settings(),
         )
         self._open[command["run"]] = run
+        for axis in command["axes"]:
+            run.define_metric(axis, hidden=True)  # an axis, and no chart of its own
+        run.define_metric("*", step_metric=command["axes"][0])
+        if self._hello["kept"]:  # the log of an offline run names the files of its tables by their paths
+            files = Path(self._hello["kept"]) / f".{Path(run.settings.sync_dir).name}-files"
+            os.environ["WANDB_DATA_DIR"] = str(files)
         # After a resume, `run.step` says 0 until something is logged; this says where the server stands.
         return {"starting_step": run.starting_step, "directory": run.settings.sync_dir}
 
     def _log(self, command: Message) -> Message:
-        run, refused = self._open[command["run"]], {}
+        run, answer = self._open[command["run"]], Answer()
         for row in command["rows"]:
+            step = row["step"]
+            tables = self._make_tables(row, answer)
+            if row["again"]:
+                for name, table in tables.items():
+                    publish: Any = table.bind_to_run  # it has no types
+                    publish(run, name, step)
+                continue
             try:
                 values = {key: _VALUES[_kind_of(value)](value) for key, value in row["values"].items()}
-                run.log({**values, "_timestamp": row["timestamp_s"]}, step=row["step"], commit=True)
+                told = self._commit(run, step, tables) if self._online else tables
+                run.log({**values, **told, "_timestamp": row["timestamp_s"]}, step=step, commit=True)
+            except StuckError as error:
+                answer.stuck = {"step": step, "why": str(error), "final": error.final}
+                break  # rows go in the order of their steps
             except (TypeError, ValueError) as error:  # of this row; whatever else is wrong is of the run
-                refused[str(row["step"])] = str(error)
-        return {"refused": refused}
+                answer.refused[str(step)] = str(error)
+        return vars(answer)
+
+    def _make_tables(self, row: Message, answer: Answer) -> dict[str, wandb.Table]:
+        """The tables of a row; one that wandb does not take as it is costs the row nothing."""
+        tables = {}
+        for name, stored in row["tables"].items():
+            try:
+                tables[name] = _make_table(stored, row["call_page"], Path(self._hello["private"]))
+            except Exception as error:  # noqa: BLE001  whatever wandb finds wrong with a cell
+                answer.spoiled[str(row["step"])] = f"{name}: {type(error).__name__}: {error}"
+        return tables
+
+    def _commit(self, run: wandb.Run, step: int, tables: Mapping[str, wandb.Table]) -> Message:
+        """What the row says of its tables, once the server has all that it refers to.
+
+        `run.log` alone uploads a table in its own time, and a row may arrive whose table never does. So the
+        artifact is logged first, and waited for. Raises StuckError.
+        """
+        told: Message = {}
+        for name, table in tables.items():
+            try:
+                from wandb.sdk.data_types.utils import val_to_json
+
+                told[name] = val_to_json(run, name, table, namespace=step)
+            except Exception as error:  # noqa: BLE001  a full disk, or another wandb than we know
+                raise StuckError(f"{name}: {type(error).__name__}: {error}", final=False) from None
+        until_s = time.monotonic() + self._hello["finish_timeout_s"]
+        for name, table in tables.items():
+            target: Any = table._artifact_target
+            try:
+                target.artifact.wait(timeout=max(1, int(until_s - time.monotonic())))
+            except ValueError as error:  # the server's own word
+                raise StuckError(f"{name}: {error}", final=True) from None
+            except Exception as error:  # noqa: BLE001  time is up, or the service is gone
+                raise StuckError(f"{name}: {type(error).__name__}: {error}", final=False) from None
+        return told
 
     def _describe(self, command: Message) -> Message:
         run = self._open[command["run"]]
@@ -134,6 +211,43 @@ def _make_histogram(value: Mapping[str, Any]) -> object:
     import wandb
 
     return wandb.Histogram(np_histogram=(value["counts"], value["edges"]))
+
+
+def _make_table(stored: Message, call_page: str, folder: Path) -> wandb.Table:
+    """The table as wandb has it; the types of its columns are the same whatever is in it."""
+    import wandb
+
+    types = {"text": str, "number": float, "image": wandb.Image, "call": str}
+    kinds = [kind for _, kind in stored["columns"]]
+
+    def make(kind: str, cell: Any) -> Any:
+        if cell is None or kind not in ("image", "call"):
+            return cell
+        if kind == "image":
+            return _make_image(cell, folder)
+        return f"{call_page}{cell}" if call_page else ""
+
+    return wandb.Table(
+        columns=[name for name, _ in stored["columns"]],
+        data=[[make(kind, cell) for kind, cell in zip(kinds, row, strict=True)] for row in stored["rows"]],
+        dtype=[types[kind] for kind in kinds],
+        optional=True,
+    )
+
+
+def _make_image(data_uri: str, folder: Path) -> object | None:
+    """The image; None where it is none, or where there is no Pillow to read it."""
+    import wandb
+
+    found = _IMAGE.fullmatch(data_uri)
+    try:
+        content = base64.b64decode(found[2], validate=True) if found else b""
+        # The name follows from the content, so that the same table has the same files whoever sends it.
+        path = folder / f"{hashlib.sha256(content).hexdigest()[:20]}.{found[1] if found else ''}"
+        path.write_bytes(content)
+        return wandb.Image(str(path))
+    except Exception:  # noqa: BLE001  whatever Pillow says; beside it stands what the image is
+        return None
 
 
 def _kind_of(value: object) -> str:

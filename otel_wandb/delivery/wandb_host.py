@@ -17,13 +17,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
 import msgspec
 
 from otel_wandb.delivery.credentials import Secret
+from otel_wandb.metrics.axes import axes_of
 from otel_wandb.store import StoredRun
 
 _log = logging.getLogger("otel_wandb.delivery")
@@ -57,6 +58,8 @@ class HostSettings:
     online: bool = True
     directory: Path | None = None
     """Where offline runs are written to; None: wandb's files go with the process."""
+    kept: Path | None = None
+    """Where offline runs stand in the end: what their logs name by its path is written there at once."""
     transmit_s: float = 15.0
     init_timeout_s: float = 20.0
     finish_timeout_s: float = 20.0
@@ -78,11 +81,43 @@ class RunSpec:
 
 @dataclass(frozen=True, slots=True)
 class LoggedRow:
-    """A row as it is logged; `values` is the JSON object that the store holds."""
+    """A row as it is logged; `values` is the JSON object that the store holds.
+
+    `tables` are those that it takes along, by name, as the store holds them; `call_page` is what the
+    addresses of calls begin with, empty where they have none. `again`: W&B has the row, and lacks files of
+    its tables.
+    """
 
     step: int
     timestamp_s: float
     values: msgspec.Raw
+    tables: Mapping[str, msgspec.Raw] = field(default_factory=dict)
+    call_page: str = ""
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """A row that could not be logged, since a table of it could not be uploaded first.
+
+    `final`: W&B said that it does not take it.
+    """
+
+    step: int
+    why: str
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """What became of rows: by their steps what wandb does not take for its content, and why.
+
+    `refused` are rows, `spoiled` those of which a table is not taken. After a `stuck` one none was logged.
+    """
+
+    refused: Mapping[int, str] = field(default_factory=dict)
+    spoiled: Mapping[int, str] = field(default_factory=dict)
+    stuck: Stuck | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +175,8 @@ class RunHost:
             RunError: wandb does not open it, and will not do so in this process any more.
             HostError: the process is gone.
         """
-        command = {"do": "open", "run": run, **_fields(spec)}
+        axes = axes_of(spec.config.get("rotation"))
+        command = {"do": "open", "run": run, "axes": axes, **_fields(spec)}
         try:
             answer = self._ask(command, self._settings.init_timeout_s + _SPARE_S)
         except RunError:
@@ -149,13 +185,12 @@ class RunHost:
         self.open_runs[run] = None
         return Opened(_whole(answer["starting_step"]), Path(str(answer["directory"])))
 
-    def log(self, run: str, rows: Sequence[LoggedRow]) -> dict[int, str]:
-        """Log the rows; the steps that wandb does not take for their content, and why."""
+    def log(self, run: str, rows: Sequence[LoggedRow]) -> Logged:
+        """Log the rows, each with its tables, which are uploaded before it."""
         command = {"do": "log", "run": run, "rows": [_fields(row) for row in rows]}
-        match self._demand(command, self._settings.finish_timeout_s + _SPARE_S):
-            case {"refused": dict(refused)}:
-                return {int(step): str(reason) for step, reason in refused.items()}
-        return {}
+        waits = 1 + sum(1 for row in rows if row.tables)
+        answer = self._demand(command, waits * self._settings.finish_timeout_s + _SPARE_S)
+        return msgspec.convert(answer, Logged, str_keys=True)
 
     def describe(self, run: str, spec: RunSpec) -> None:
         """Bring config and tags of an open run up to date."""
@@ -200,7 +235,8 @@ class RunHost:
         key = settings.api_key.reveal() if settings.api_key else ""
         private = self._private.name
         given = _fields(settings)
-        return given | {"api_key": key, "directory": str(settings.directory or private), "private": private}
+        places = {"directory": settings.directory or private, "kept": settings.kept or "", "private": private}
+        return given | {"api_key": key} | {name: str(place) for name, place in places.items()}
 
     def _demand(self, command: Mapping[str, object], timeout_s: float) -> dict[str, object]:
         """Like `_ask`, for what can only fail where wandb's own service is gone."""

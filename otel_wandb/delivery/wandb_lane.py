@@ -18,6 +18,7 @@ from otel_wandb.store import QueuedRow, StoredRun
 OF_THE_CONTENT: Final = frozenset({400, 413, 422})
 """How a server, or a proxy before it, refuses what is in an upload, whoever sends it."""
 _TRIES: Final = 2
+_TABLE_TRIES: Final = 3
 _MOST_ROWS: Final = 500
 
 
@@ -38,6 +39,8 @@ class Timing:
     init_timeout_s: float = 20.0
     finish_timeout_s: float = 20.0
     max_open_runs: int = 128
+    table_patience_s: float = 300.0
+    """How long a row waits for its tables to be uploaded, while W&B answers, before it goes without them."""
 
 
 @dataclass(slots=True)
@@ -67,6 +70,14 @@ class RunLane:
     _look_again_s: float = 0.0
     _resend_at_s: float = 0.0
     _passed_at_s: float | None = None
+    _stuck: tuple[int, int, float] = (-1, 0, 0.0)
+    """The row whose tables cannot be uploaded, how often W&B said so, and since when."""
+    _bearer: int = -1
+    """The last row with tables that was logged."""
+    _held: bool = False
+    """Whether another one waits for it to arrive."""
+    _torn: dict[int, int] = field(default_factory=dict)
+    """How often rows were found without files that they refer to."""
 
     @property
     def name(self) -> str:
@@ -86,7 +97,7 @@ class RunLane:
     def next_at_s(self, waiting: int) -> float | None:
         """When there is something to do, if so many rows wait in the store; None: never by itself."""
         times = [self._check_at_s] if self.flying else []
-        if waiting > len(self.flying) and self.room > 0:
+        if waiting > len(self.flying) and self.room > 0 and not (self._held and self._bearer in self.flying):
             times.append(0.0)
         if self.open and not times:
             times.append(self.used_at_s + self.timing.idle_s)
@@ -140,6 +151,40 @@ class RunLane:
         """Whether what flies should have arrived; `died_at_s`: when wandb last gave up some upload."""
         died = self.open and died_at_s > self.opened_at_s
         return bool(self.flying) and (died or now_s >= self._resend_at_s)
+
+    def hold_back(self, step: int) -> bool:
+        """Whether the row, which has tables, waits until the one before it that had some has arrived.
+
+        A table that was uploaded before a crash, and whose row was not, is thereby the last of its name, of
+        which W&B makes no second version when it comes again.
+        """
+        self._held = self._bearer in self.flying
+        if not self._held:
+            self._bearer = step
+        return self._held
+
+    def unlog(self, step: int) -> None:
+        """The row, the last of those that were to be logged, was not."""
+        self.flying.pop(step, None)
+        self.next_step = min(self.next_step, step)
+
+    def note_stuck(self, step: int, why: str, now_s: float, *, final: bool) -> bool:
+        """The tables of the row could not be uploaded; True where it should go without them now."""
+        stuck, tries, since_s = self._stuck
+        if stuck != step:
+            tries, since_s = 0, now_s
+        self._stuck = step, tries + final, since_s
+        if tries + final >= _TABLE_TRIES or now_s > since_s + self.timing.table_patience_s:
+            self._stuck = -1, 0, 0.0
+            return True
+        self.fail(why, now_s)
+        return False
+
+    def note_torn(self, steps: Collection[int]) -> frozenset[int]:
+        """Of these rows W&B lacks files; those that stay without, after they were sent so often."""
+        for step in steps:
+            self._torn[step] = self._torn.get(step, 0) + 1
+        return frozenset(step for step in steps if self._torn[step] > _TABLE_TRIES)
 
     def note_unreachable(self, now_s: float) -> None:
         """Nobody could look: what flies is given its time anew, since wandb cannot get through either."""

@@ -10,20 +10,21 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from otel_wandb.delivery.cargo import CallCargo, ItemT
+from otel_wandb.delivery.cargo import CallCargo, ItemT, Place
 from otel_wandb.delivery.courier import Courier
-from otel_wandb.delivery.credentials import Secret, WeaveTarget
+from otel_wandb.delivery.credentials import WeaveTarget
 from otel_wandb.delivery.feedback import FeedbackCargo
-from otel_wandb.delivery.lanes import Block, Check, Lane, Limits, Send
+from otel_wandb.delivery.lanes import Block, Lane, Limits
 from otel_wandb.delivery.pacing import Pace
 from otel_wandb.delivery.weave_http import WeaveClient
+from otel_wandb.delivery.weave_prices import Errand, WeavePrices
 from otel_wandb.errors import ConfigError, CredentialError
 from otel_wandb.settings import Settings
-from otel_wandb.store import QueuedCall, QueuedFeedback, Store
+from otel_wandb.store import QueuedCall, QueuedFeedback, Store, Transaction
 
 _log = logging.getLogger("otel_wandb.delivery")
 
@@ -84,7 +85,8 @@ class WeaveDelivery:
         self._courier = Courier(store, self._lock)
         self._lanes: dict[int, Lane[QueuedCall]] = {}
         self._feedback_lanes: dict[int, Lane[QueuedFeedback]] = {}
-        self._calls, self._feedback = CallCargo(), FeedbackCargo()
+        self._calls, self._feedback = CallCargo(self._note_prices), FeedbackCargo()
+        self._prices = WeavePrices(store.reader.states(), self._pace, store.bridge_id)
         self._found: dict[str, _Found] = {}
         self._clients: dict[tuple[object, ...], WeaveClient] = {}
         self._threads: set[threading.Thread] = set()
@@ -134,7 +136,7 @@ class WeaveDelivery:
             if end_s is not None and now_s >= end_s:
                 break
             nothing_due = next_at_s is None or (end_s is not None and next_at_s > end_s)
-            if nothing_due and not any(lane.busy for lane in self._all_lanes()):
+            if nothing_due and not self._is_busy(now_s):
                 break
             self._sleep(next_at_s, now_s + _POLL_S if end_s is None else min(end_s, now_s + _POLL_S))
         done = [after - earlier for after, earlier in zip(self._totals(), before, strict=True)]
@@ -156,6 +158,7 @@ class WeaveDelivery:
                 "offline": self.offline,
                 "destinations": [_describe(lane, now_s) for lane in self._lanes.values()],
                 "feedback": [_describe(lane, now_s) for lane in self._feedback_lanes.values()],
+                "prices": self._prices.state(),
             }
 
     def sentence(self) -> str:
@@ -193,6 +196,8 @@ class WeaveDelivery:
                     self._feedback_lanes[destination.id] = lane
         starts = [self._start(lane, now_s) for lane in list(self._lanes.values())]
         starts += [self._start(lane, now_s) for lane in list(self._feedback_lanes.values())]
+        for priced in list(self._lanes.values()):
+            self._start_prices(priced, now_s)
         return min((at_s for at_s in starts if at_s is not None), default=None)
 
     def _start(self, lane: Lane[ItemT], now_s: float) -> float | None:
@@ -234,21 +239,46 @@ class WeaveDelivery:
             step = lane.next_step(self._store.reader, now_s, limits)
             if step is None:
                 break
-            work = (lane, step, client, target.api_key, limits)
-            thread = threading.Thread(target=self._carry_out, args=work, name="otel-wandb-weave", daemon=True)
-            self._threads.add(thread)
-            thread.start()
+            self._start_thread(self._courier.carry_out, lane, step, client, target.api_key, limits)
 
-    def _carry_out(
-        self, lane: Lane[ItemT], step: Send[ItemT] | Check, client: WeaveClient, key: Secret, limits: Limits
-    ) -> None:
-        try:
-            self._courier.carry_out(lane, step, client, key, limits)
-        finally:
-            self._threads.discard(threading.current_thread())
-            self._wake.set()
-            if self._closed and not self._threads:
-                self._close_clients()
+    def _is_busy(self, now_s: float) -> bool:
+        """Whether a step is under way, or a price can be written that was not tried in vain a moment ago."""
+        priced = [lane.id for lane in list(self._lanes.values()) if lane.entity and not lane.block]
+        return (
+            any(lane.busy for lane in self._all_lanes())
+            or self._prices.busy
+            or any(self._prices.is_due(destination, now_s) for destination in priced)
+        )
+
+    def _note_prices(self, tx: Transaction, to: Place, bodies: Sequence[bytes]) -> None:
+        self._prices.note(tx, to.destination, self._settings_of(to.config).prices, bodies)
+
+    def _start_prices(self, lane: Lane[QueuedCall], now_s: float) -> None:
+        """Write what the project lacks of our own prices; it exists, since calls were sent to it."""
+        target = self._find(lane.config, now_s).target
+        if target is None or target.api_key is None or lane.block or not lane.entity:
+            return
+        settings = self._settings_of(lane.config)
+        client = self._client(target, settings.request_timeout_s)
+        wishes = () if self._closed else self._prices.take(lane.id, now_s)
+        if not wishes:
+            return
+        errand = Errand(lane.id, lane.project_id, settings.prices)
+        self._start_thread(self._prices.carry_out, errand, wishes, client, target.api_key, self._courier)
+
+    def _start_thread(self, work: Callable[..., None], *arguments: object) -> None:
+        def run() -> None:
+            try:
+                work(*arguments)
+            finally:
+                self._threads.discard(threading.current_thread())
+                self._wake.set()
+                if self._closed and not self._threads:
+                    self._close_clients()
+
+        thread = threading.Thread(target=run, name="otel-wandb-weave", daemon=True)
+        self._threads.add(thread)
+        thread.start()
 
     def _close_clients(self) -> None:
         # Only once no thread reads any more: closing a socket under a reader would let it read another file.

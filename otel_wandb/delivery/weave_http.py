@@ -8,7 +8,8 @@ content will never be taken" and `DeliveryRefused` for "nothing will be taken fr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
 from urllib.parse import quote
 
 import httpx
@@ -24,6 +25,7 @@ from otel_wandb.errors import (
     DeliveryRefused,
     DeliveryRetryable,
 )
+from otel_wandb.metrics.intervals import SECOND_NS
 
 _CONNECT_TIMEOUT_S: Final = 10.0
 _CONNECTIONS: Final = 8
@@ -45,6 +47,17 @@ _UPSERT_PROJECT: Final = """mutation UpsertModel($name: String!, $entity: String
 _DEFAULT_ENTITY: Final = """query DefaultEntity {
     viewer { username defaultEntity { name } }
 }"""
+
+
+class WeaveCost(NamedTuple):
+    """A price that a project has for a model, in USD a token, in force from that time on."""
+
+    model: str
+    from_ns: int
+    input: float
+    output: float
+    cache_read: float
+    cache_write: float
 
 
 class WeaveClient:
@@ -132,6 +145,25 @@ class WeaveClient:
                 return digest
         raise DeliveryRetryable(f"{url} did not answer with a digest")
 
+    def find_costs(self, key: Secret, project_id: str, models: Sequence[str]) -> list[WeaveCost]:
+        """The prices that were written for these models in the project. Raises as `read_back`."""
+        found: list[WeaveCost] = []
+        url = f"{self.trace_url}/cost/query"
+        for start in range(0, len(models), _IDS_A_READ):
+            asked = [{"$literal": model} for model in models[start : start + _IDS_A_READ]]
+            query = {"$expr": {"$in": [{"$getField": "llm_id"}, asked]}}
+            answer = self._ask(url, key, {"project_id": project_id, "query": query}).content
+            try:
+                found += [cost.plain() for cost in msgspec.json.decode(answer, type=_Costs).results]
+            except (msgspec.MsgspecError, UnicodeDecodeError, OverflowError):
+                raise DeliveryRetryable(f"{url} did not answer with costs") from None
+        return found
+
+    def make_costs(self, key: Secret, project_id: str, costs: Mapping[str, Mapping[str, object]]) -> None:
+        """Write prices, by model; new ones each time, so look for them first. Raises as `post_calls`."""
+        body = msgspec.json.encode({"project_id": project_id, "costs": costs})
+        self._post_batch(f"{self.trace_url}/cost/create", key, body)
+
     def _post_batch(self, url: str, key: Secret, body: bytes) -> None:
         response = self._post(url, key, body)
         _raise_for_status(response)
@@ -194,6 +226,31 @@ class WeaveClient:
             raise DeliveryRefused(f"{url} cannot be asked: {_name(error)}", status=0, answer="") from None
         except (httpx.HTTPError, RuntimeError) as error:  # RuntimeError: the client was closed meanwhile
             raise DeliveryAmbiguous(f"the answer of {url} was lost: {_name(error)}") from None
+
+
+class _Cost(msgspec.Struct):
+    llm_id: str
+    effective_date: datetime
+    prompt_token_cost: float | None = None
+    completion_token_cost: float | None = None
+    cache_read_input_token_cost: float | None = None
+    cache_creation_input_token_cost: float | None = None
+
+    def plain(self) -> WeaveCost:
+        at = self.effective_date
+        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
+        return WeaveCost(
+            self.llm_id,
+            int(at.timestamp()) * SECOND_NS,
+            self.prompt_token_cost or 0.0,
+            self.completion_token_cost or 0.0,
+            self.cache_read_input_token_cost or 0.0,
+            self.cache_creation_input_token_cost or 0.0,
+        )
+
+
+class _Costs(msgspec.Struct):
+    results: list[_Cost]
 
 
 def _raise_for_status(response: httpx.Response) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import sys
-from bisect import bisect_right
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Final, NamedTuple
 
@@ -18,7 +18,7 @@ LARGEST: Final = sys.float_info.max
 
 
 class Bucket(NamedTuple):
-    """`size` values in `low < value <= high`; both ends are finite."""
+    """`size` values in `low < value <= high`; both ends are finite, but in `list_buckets`."""
 
     low: float
     high: float
@@ -66,7 +66,7 @@ class Spread:
     `open_high` say that the values of the first or last bucket may as well lie beyond its end.
     """
 
-    __slots__ = ("_buckets", "_ends", "_largest", "_open_high", "_open_low", "_smallest")
+    __slots__ = ("_ends", "_largest", "_open_high", "_open_low", "_smallest", "buckets")
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Spread:
         open_low: bool = False,
         open_high: bool = False,
     ) -> None:
-        self._buckets = buckets
+        self.buckets = buckets
         self._open_low = open_low
         self._open_high = open_high
         self._ends = list(accumulate(bucket.size for bucket in buckets))
@@ -104,7 +104,7 @@ class Spread:
 
     def share_over(self, threshold: float) -> float:
         """The share of values above the threshold; exact where the threshold is an edge of a bucket."""
-        over = sum(bucket.size * bucket.share_over(threshold) for bucket in self._buckets)
+        over = sum(bucket.size * bucket.share_over(threshold) for bucket in self.buckets)
         return min(1.0, over / self._ends[-1])
 
     def mean(self) -> float:
@@ -118,7 +118,7 @@ class Spread:
             return 0.0
         unit = self._unit()
         first, second = self._moments(unit, None if mean is None else mean / unit)
-        widest = (self._buckets[-1].high / unit - self._buckets[0].low / unit) / 2
+        widest = (self.buckets[-1].high / unit - self.buckets[0].low / unit) / 2
         return unit * min(math.sqrt(max(0.0, second - first * first)), widest)
 
     def _moments(self, unit: float, mean: float | None = None) -> tuple[float, float]:
@@ -127,7 +127,7 @@ class Spread:
         Where the mean is known, the places that the other values of one sign were given are moved to fit it.
         """
         count = self._ends[-1]
-        sizes = [bucket.size for bucket in self._buckets]
+        sizes = [bucket.size for bucket in self.buckets]
         known = []
         if self._smallest is not None:
             known.append(self._smallest / unit)
@@ -135,14 +135,14 @@ class Spread:
         if self._largest is not None and sizes[-1] > 0:
             known.append(self._largest / unit)
             sizes[-1] -= 1
-        first, second = _sum_moments(self._buckets, sizes, unit)
-        if mean is not None and first > 0 and self._buckets[0].low >= 0:
+        first, second = _sum_moments(self.buckets, sizes, unit)
+        if mean is not None and first > 0 and self.buckets[0].low >= 0:
             fitted = max(0.0, mean * count - sum(known))
             first, second = fitted, second * (fitted / first) ** 2
         return (first + sum(known)) / count, (second + sum(value * value for value in known)) / count
 
     def _unit(self) -> float:
-        return max(abs(self._buckets[0].low), abs(self._buckets[-1].high)) or 1.0
+        return max(abs(self.buckets[0].low), abs(self.buckets[-1].high)) or 1.0
 
     def _position(self, q: float) -> tuple[int, float]:
         last = self._ends[-1] - 1
@@ -156,19 +156,19 @@ class Spread:
         if index == self._ends[-1] - 1 and self._largest is not None:
             return self._largest
         at = bisect_right(self._ends, index)
-        bucket = self._buckets[at]
+        bucket = self.buckets[at]
         return bucket.at((index - self._ends[at] + bucket.size + 0.5) / bucket.size)
 
     def _range(self, index: int) -> tuple[float, float]:
         at = bisect_right(self._ends, index)
-        low, high, _ = self._buckets[at]
+        low, high, _ = self.buckets[at]
         if index == 0 and self._smallest is not None:
             high = low = self._smallest
         elif index == self._ends[-1] - 1 and self._largest is not None:
             low = high = self._largest
         if at == 0 and self._open_low:
             low = -math.inf
-        if at == len(self._buckets) - 1 and self._open_high:
+        if at == len(self.buckets) - 1 and self._open_high:
             high = math.inf
         return low, high
 
@@ -198,6 +198,14 @@ def clip_ends(buckets: list[Bucket], smallest: float | None, largest: float | No
         low, high, size = buckets[-1]
         buckets[-1] = Bucket(low, min(high, max(largest, low)), size)
     return buckets
+
+
+def leave_whole(edges: Sequence[float], buckets: Iterable[Bucket]) -> tuple[float, ...]:
+    """The edges, which ascend, that lie in none of the buckets."""
+    inside: set[float] = set()
+    for low, high, _ in buckets:
+        inside.update(edges[bisect_right(edges, low) : bisect_left(edges, high)])
+    return tuple(edge for edge in edges if edge not in inside)
 
 
 def close_bins(counts: Sequence[int], edges: Sequence[float]) -> tuple[list[int], list[float]]:

@@ -1,7 +1,8 @@
 """The charts as data: which instruments feed them, under which keys, and what they mean.
 
 Three tables say what telemetry means (`DURATIONS`, `TOKENS`, `LEVELS`, and `TWINS` what is the same under two
-names); `CHARTS` says what is shown of it. `charts` only carries them out.
+names); `CHARTS` says what is shown of it. `charts` only carries them out. What spans tell comes under the
+same names (`traces.observations`), so that it is in the same charts.
 """
 
 from __future__ import annotations
@@ -11,6 +12,24 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from otel_wandb.metrics.opened import Twin
 
 Pool: TypeAlias = Literal["request", "operation", "tool", "retrieval", "first_token"]
+Measure: TypeAlias = Literal[
+    "HTTP requests",
+    "RPC requests",
+    "messages",
+    "requests to models",
+    "workflows",
+    "agents",
+    "model calls",
+    "embeddings",
+    "tools",
+    "retrievals",
+    "databases",
+    "first tokens",
+    "first tokens of servers",
+    "scores",
+]
+"""What metrics and spans both may tell: of each, only one of the two counts (`sources`)."""
+
 TokenKind: TypeAlias = Literal["input", "output", "cache_read", "cache_write", "reasoning"]
 
 
@@ -31,8 +50,11 @@ class Duration(NamedTuple):
     unit: str
     """Where the instrument does not tell its own."""
     name: tuple[Part, ...]
+    measure: Measure
     entry: int | None = None
     """What a request of the service is: of all that came this day, the instrument with the lowest number."""
+    operations: tuple[str, ...] = ()
+    """The values of `gen_ai.operation.name` that it is for; where there are none, all that are left."""
 
 
 class Tokens(NamedTuple):
@@ -48,38 +70,83 @@ TEMPLATE_SCOPES: Final = "opentelemetry.instrumentation."
 _METHOD: Final = Part(("http.request.method", "http.method"), "HTTP")
 _ROUTE: Final = Part(("http.route", "http.target"), "unmatched", route=True)
 _RPC: Final = (Part(("rpc.service",)), Part(("rpc.method",), "rpc"))
-_OPERATION: Final = Part(("gen_ai.operation.name",))
+OPERATION: Final = "gen_ai.operation.name"
+_OPERATION: Final = Part((OPERATION,))
 MODEL: Final = Part(("gen_ai.request.model", "gen_ai.response.model"))
 PROVIDER: Final = Part(("gen_ai.provider.name", "gen_ai.system"))
 _AGENT: Final = Part(("gen_ai.agent.name",), "agent")
 _WORKFLOW: Final = Part(("gen_ai.workflow.name",), "workflow")
 _TOOL: Final = Part(("gen_ai.tool.name", "tool_name"), "tool")
+_SOURCE: Final = Part(("gen_ai.data_source.id", *PROVIDER.attributes))
+_DELIVERY: Final = Part(("messaging.operation.name", "messaging.operation"), "process")
+_QUEUE: Final = Part(
+    ("messaging.destination.template", "messaging.destination.name", "messaging.destination"), route=True
+)
 _STATEMENT: Final = Part(("db.operation.name", "db.operation"), "query")
 _COLLECTION: Final = Part(
     ("db.collection.name", "db.namespace", "db.name", "db.system.name", "db.system"), "db"
 )
 _FIRST: Final = Part((), "first_token")
 
-DURATIONS: Final[tuple[Duration, ...]] = (
-    Duration("http.server.request.duration", "request", "s", (_METHOD, _ROUTE), 0),
-    Duration("http.server.duration", "request", "ms", (_METHOD, _ROUTE), 0),
-    Duration("rpc.server.call.duration", "request", "s", _RPC, 1),
-    Duration("rpc.server.duration", "request", "ms", _RPC, 1),
-    Duration("gen_ai.server.request.duration", "operation", "s", (_OPERATION, MODEL), 2),
-    Duration("gen_ai.invoke_workflow.duration", "operation", "s", (_WORKFLOW,), 3),
-    Duration("gen_ai.workflow.duration", "operation", "s", (_WORKFLOW,), 3),
-    Duration("gen_ai.invoke_agent.duration", "operation", "s", (_AGENT,), 4),
-    Duration("gen_ai.client.inference.duration", "operation", "s", (_OPERATION, MODEL), 5),
-    Duration("gen_ai.client.operation.duration", "operation", "s", (_OPERATION, MODEL), 5),
-    Duration("gen_ai.execute_tool.duration", "tool", "s", (_TOOL,)),
-    Duration("strands.tool.duration", "tool", "s", (_TOOL,)),
-    Duration("db.client.operation.duration", "retrieval", "s", (_STATEMENT, _COLLECTION)),
-    Duration("db.client.query.duration", "retrieval", "s", (_STATEMENT, _COLLECTION)),
-    Duration("gen_ai.client.inference.time_to_first_chunk", "first_token", "s", (_OPERATION, MODEL, _FIRST)),
-    Duration("gen_ai.client.operation.time_to_first_chunk", "first_token", "s", (_OPERATION, MODEL, _FIRST)),
-    Duration("gen_ai.server.time_to_first_token", "first_token", "s", (_OPERATION, MODEL, _FIRST)),
-    Duration("strands.model.time_to_first_token", "first_token", "ms", (_FIRST,)),
+_OPERATIONS: Final[tuple[tuple[Pool, tuple[Part, ...], Measure, int | None, tuple[str, ...]], ...]] = (
+    ("operation", (_WORKFLOW,), "workflows", 3, ("invoke_workflow",)),
+    ("operation", (_AGENT,), "agents", 4, ("invoke_agent",)),
+    ("tool", (_TOOL,), "tools", None, ("execute_tool",)),
+    ("retrieval", (_OPERATION, _SOURCE), "retrievals", None, ("retrieval", "search_memory")),
+    ("operation", (_OPERATION, MODEL), "embeddings", 5, ("embeddings",)),
+    ("operation", (_OPERATION, MODEL), "model calls", 5, ()),
 )
+"""What `gen_ai.client.operation.duration` measures, by operation; the instruments of most are newer."""
+
+_FIRST_TOKENS: Final[tuple[tuple[str, str, tuple[Part, ...], Measure], ...]] = (
+    ("gen_ai.client.inference.time_to_first_chunk", "s", (_OPERATION, MODEL), "first tokens"),
+    ("gen_ai.client.operation.time_to_first_chunk", "s", (_OPERATION, MODEL), "first tokens"),
+    ("strands.model.time_to_first_token", "ms", (), "first tokens"),
+    ("gen_ai.server.time_to_first_token", "s", (_OPERATION, MODEL), "first tokens of servers"),
+)
+
+DURATIONS: Final[tuple[Duration, ...]] = (
+    Duration("http.server.request.duration", "request", "s", (_METHOD, _ROUTE), "HTTP requests", 0),
+    Duration("http.server.duration", "request", "ms", (_METHOD, _ROUTE), "HTTP requests", 0),
+    Duration("rpc.server.call.duration", "request", "s", _RPC, "RPC requests", 1),
+    Duration("rpc.server.duration", "request", "ms", _RPC, "RPC requests", 1),
+    Duration("messaging.process.duration", "request", "s", (_DELIVERY, _QUEUE), "messages", 1),
+    Duration(
+        "gen_ai.server.request.duration", "operation", "s", (_OPERATION, MODEL), "requests to models", 2
+    ),
+    Duration("gen_ai.invoke_workflow.duration", "operation", "s", (_WORKFLOW,), "workflows", 3),
+    Duration("gen_ai.workflow.duration", "operation", "s", (_WORKFLOW,), "workflows", 3),
+    Duration("gen_ai.invoke_agent.duration", "operation", "s", (_AGENT,), "agents", 4),
+    Duration("gen_ai.client.inference.duration", "operation", "s", (_OPERATION, MODEL), "model calls", 5),
+    *(
+        Duration("gen_ai.client.operation.duration", pool, "s", name, measure, entry, operations)
+        for pool, name, measure, entry, operations in _OPERATIONS
+    ),
+    Duration("gen_ai.execute_tool.duration", "tool", "s", (_TOOL,), "tools"),
+    Duration("strands.tool.duration", "tool", "s", (_TOOL,), "tools"),
+    Duration("db.client.operation.duration", "retrieval", "s", (_STATEMENT, _COLLECTION), "databases"),
+    Duration("db.client.query.duration", "retrieval", "s", (_STATEMENT, _COLLECTION), "databases"),
+    *(
+        Duration(instrument, "first_token", unit, (*name, _FIRST), measure)
+        for instrument, unit, name, measure in _FIRST_TOKENS
+    ),
+)
+
+SCORE: Final = "gen_ai.evaluation.score"
+"""The instrument of what evaluations give. It is no convention's."""
+
+
+class Split(NamedTuple):
+    """An instrument under `metrics/` that does not mix: it has charts for each value of an attribute."""
+
+    instrument: str
+    attribute: str
+    kind: str
+    """The kind of its subjects."""
+    measure: Measure
+
+
+SPLITS: Final[tuple[Split, ...]] = (Split(SCORE, "gen_ai.evaluation.name", "score", "scores"),)
 
 TOKENS: Final[tuple[Tokens, ...]] = (
     Tokens("gen_ai.client.inference.usage.input_tokens", "input"),
@@ -174,6 +241,9 @@ Feed: TypeAlias = Literal[
     "cost",
     "model_cost",
     "label_cost",
+    "version",
+    "version_tokens",
+    "version_cost",
     "counter",
     "updown",
     "gauge",
@@ -183,7 +253,8 @@ Feed: TypeAlias = Literal[
 ]
 """Requests; each operation, those that can fail, those that are requests or do their work; error types; what
 is being worked on; tokens, those of each model, those of a call; cost, that of each model and of each value
-of an attribute; all other instruments by their families; the interval."""
+of an attribute; requests, tokens and cost of each version of the service; all other instruments by their
+families; the interval."""
 
 OTHER: Final[dict[str, str]] = {
     "request": "other",
@@ -193,9 +264,14 @@ OTHER: Final[dict[str, str]] = {
     "first_token": "first_token_other",
     "error": "error_other",
     "model": "other",
+    "score": "gen_ai_evaluation_score_other",
+    "version": "version_other",
 }
 """What those are called that have no charts of their own; of an attribute's values, `ATTRIBUTE_other`."""
 
+
+VERSION: Final = "version"
+"""The kind of subjects that are versions of the service, and what their names begin with."""
 
 LABEL: Final = "by "
 """What the kinds of subjects begin with that are values of an attribute."""
@@ -279,7 +355,7 @@ CHARTS: Final[tuple[Chart, ...]] = (
         "interval",
         "late_spans",
         0,
-        "Spans too late for their own row, of those that spent tokens.",
+        "Spans too late for their own row, of those that tell something of charts.",
     ),
     Chart("bridge/late_points", "interval", "late_points", 0, "Data points too late for their own row."),
     Chart(
@@ -300,6 +376,18 @@ CHARTS: Final[tuple[Chart, ...]] = (
     Chart(
         "cost/{}_usd", "label_cost", "usd", 1, "What calls with this value of an attribute cost (`cost_by`)."
     ),
+    *(
+        Chart(f"latency/{{}}_{name}_ms", "version", name, order, doc)
+        for name, order, doc in _DURATION_STATISTICS[:2]
+    ),
+    Chart("latency/{}_count", "version", "count", 1, "Requests to the version of the service."),
+    Chart("throughput/{}_requests_per_second", "version", "per_second", 1, "How many ended, a second."),
+    Chart("errors/{}_rate_percent", "version", "error_rate", 1, "Failed of 100 of its requests."),
+    *(
+        Chart(f"tokens/{{}}_{name}", "version_tokens", name, order, doc)
+        for name, order, doc in _TOKEN_STATISTICS[:2]
+    ),
+    Chart("cost/{}_usd", "version_cost", "usd", 1, "What the version cost."),
     Chart("metrics/{}", "counter", "amount", 2, "What the counter rose by in the interval."),
     Chart("metrics/{}", "updown", "amount", 2, "Where it stands, summed over attributes and processes."),
     Chart("metrics/{}", "gauge", "mean", 2, "The mean of the last values of attributes and processes."),

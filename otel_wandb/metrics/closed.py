@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -65,16 +65,27 @@ class Series(msgspec.Struct, frozen=True):
     shadowed: bool = False
 
 
+class Share(NamedTuple):
+    """What the processes of one version of the service had of an interval."""
+
+    data: tuple[Series, ...]
+    derived: tuple[Series, ...]
+    spends: Mapping[SpendKey, Tally]
+
+
 @dataclass(frozen=True, slots=True)
 class ClosedInterval:
     """All that a service measured in an interval, in a fixed order. It becomes one row.
 
     `config` is the digest of the settings named by the newest frame in it. `points` are the data points that
     it accounts for, `dropped` those among them that told nothing, by reason, and `late_points` those that
-    belong to an earlier interval. `spends` is what its spans spent, `spend_sizes` how many calls spent so
-    many tokens, `late_spans` counts those that ended in an earlier interval, `mapping_warnings` what the
-    dialects warned of its spans, and `told_later` are the models
-    that spans of later intervals told of by now.
+    belong to an earlier interval. `derived` is what spans and scores tell, in the shape of what metrics do;
+    `spends` is what its spans spent, `spend_sizes` how many calls spent so many tokens, `spans` counts all
+    that told something, `late_spans` those that ended in an earlier interval, and `mapping_warnings` what the
+    dialects warned of. Of later intervals it is known what came by now: `told_later` are the models that
+    spans told of. `measured` is what metrics measured in this one, `measured_later` in those
+    (`sorting.find_measure`). `versions` are the shares of the versions of the service, where what tells
+    none has an empty one.
     """
 
     series: RunSeries
@@ -91,6 +102,11 @@ class ClosedInterval:
     late_spans: int = 0
     mapping_warnings: int = 0
     told_later: frozenset[str] = frozenset()
+    derived: tuple[Series, ...] = ()
+    spans: int = 0
+    measured: frozenset[str] = frozenset()
+    measured_later: frozenset[str] = frozenset()
+    versions: Mapping[str, Share] = field(default_factory=dict)
 
     @property
     def delivered(self) -> int:

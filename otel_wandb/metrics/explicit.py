@@ -121,6 +121,11 @@ class ExplicitHistogram(Measured, frozen=True, gc=False):
             open_high=self.max is None and self.counts[-1] > 0,
         )
 
+    def list_buckets(self) -> list[Bucket]:
+        """The buckets that hold values, in ascending order, with their own ends: the outer ones are open."""
+        ends = (-math.inf, *self.bounds, math.inf)
+        return [bucket for bucket in map(Bucket, ends, ends[1:], self.counts) if bucket.size]
+
     def to_bins(self, max_bins: int = 512) -> tuple[list[int], list[float]]:
         """Counts and their ascending finite edges, one more than counts; coarser where they are too many."""
         buckets = self._all_buckets()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final, NamedTuple, TypeAlias
 
-from otel_wandb.metrics.catalogue import LABEL, Feed, Pool
+from otel_wandb.metrics.catalogue import LABEL, VERSION, Feed, Pool
 from otel_wandb.metrics.closed import ClosedInterval, Level, Summary, Value, combine
 from otel_wandb.metrics.figures import (
     Amounts,
@@ -20,7 +20,9 @@ from otel_wandb.metrics.figures import (
     merge_durations,
 )
 from otel_wandb.metrics.from_spans import Tally
-from otel_wandb.metrics.sorting import Names, sort_data
+from otel_wandb.metrics.shares import MOST_SHOWN, Learnt, ShareFigures, find_rest, find_shares, split
+from otel_wandb.metrics.sorting import Names, Sorted, sort_data
+from otel_wandb.metrics.sources import DaySources, Wanted, choose_data
 from otel_wandb.metrics.spending import (
     DaySpending,
     PriceOf,
@@ -53,11 +55,12 @@ _Places: TypeAlias = Mapping[tuple[Pool, int | None], Mapping[str | None, Durati
 
 @dataclass(slots=True)
 class DaySubjects:
-    """What has charts this day, what a request is, and what was spent: all only ever grow."""
+    """What has charts this day, what a request is, from where it counts, and what was spent."""
 
     entry: int | None = None
     kinds: defaultdict[str, Subjects] = field(default_factory=lambda: defaultdict(Subjects))
     spending: DaySpending = field(default_factory=DaySpending)
+    sources: DaySources = field(default_factory=DaySources)
 
     def labels(self) -> list[str]:
         """The attributes by whose values there are charts."""
@@ -65,15 +68,24 @@ class DaySubjects:
 
     def follow(self) -> DaySubjects:
         """The next day, before anything has come."""
-        kinds = {kind: subjects.follow() for kind, subjects in self.kinds.items()}
-        return DaySubjects(None, defaultdict(Subjects, kinds), self.spending.follow())
+        kinds = {kind: subjects.follow() for kind, subjects in self.kinds.items() if kind != VERSION}
+        return DaySubjects(None, defaultdict(Subjects, kinds), self.spending.follow(), self.sources.follow())
 
 
 def feed_charts(
-    closed: ClosedInterval, day: DaySubjects, names: Names, *, price_of: PriceOf, with_bins: bool
+    closed: ClosedInterval,
+    day: DaySubjects,
+    names: Names,
+    *,
+    price_of: PriceOf,
+    with_bins: bool,
+    source: Wanted = "auto",
 ) -> Feeds:
-    """What the charts show of the interval; `day` learns of its subjects."""
-    found = sort_data(closed.data, names)
+    """What the charts show of the interval; `day` learns of its subjects.
+
+    `source` says whether metrics or spans count, where there are both.
+    """
+    found = sort_data(choose_data(closed, day.sources, source), names)
     durations = {
         place: {name: merge_durations(parts) for name, parts in by_name.items()}
         for place, by_name in found.durations.items()
@@ -82,26 +94,30 @@ def feed_charts(
     whole = _feed_whole(feeds, durations, day)
     _feed_parts(feeds, durations, day)
     _feed_errors(feeds, durations, day, whole)
-    _feed_spending(feeds, settle_spending(closed, found.tokens, day.spending, price_of), day)
+    spending = settle_spending(closed, found.tokens, day.spending, price_of)
+    _feed_spending(feeds, spending, day)
+    learnt = Learnt(names, day.entry, day.sources, day.spending, price_of)
+    shares = find_shares(closed, ShareFigures(whole, spending.whole), learnt)
+    _feed_versions(feeds, shares, spending.whole, day)
     feeds["call_tokens"].append((None, size_percentile(closed.spend_sizes, 95)))
     if found.active.amounts:
         feeds["active"].append((None, found.active))
-    late = Amounts({"late_points": Fraction(closed.late_points)})
-    if closed.spends:
-        late.add("late_spans", Fraction(closed.late_spans))
-    if closed.mapping_warnings:
-        late.add("mapping_warnings", Fraction(closed.mapping_warnings))
-    feeds["interval"].append((None, late))
-    for other, values in sorted(found.others.items(), key=lambda item: item[0]):
-        value, _ = combine(values)
-        if other.family == "updown" and isinstance(value, Level):
-            value = value.total
-        feeds[other.family].append((Subject(f"{other.family} {other.unit}", other.name), _figure(value)))
+    feeds["interval"].append((None, _count_interval(closed)))
+    _feed_others(feeds, found, day)
     for shown in feeds.values():
         for _, figures in shown:
             if isinstance(figures, Durations):
                 figures.seconds, figures.with_bins = closed.interval.seconds, with_bins
     return feeds
+
+
+def _count_interval(closed: ClosedInterval) -> Amounts:
+    late = Amounts({"late_points": Fraction(closed.late_points)})
+    if closed.spans:
+        late.add("late_spans", Fraction(closed.late_spans))
+    if closed.mapping_warnings:
+        late.add("mapping_warnings", Fraction(closed.mapping_warnings))
+    return late
 
 
 def _feed_whole(feeds: Feeds, durations: _Places, day: DaySubjects) -> Durations:
@@ -204,6 +220,51 @@ def _feed_labels(feeds: Feeds, spending: Spending, day: DaySubjects) -> None:
             rest -= units.get(value, 0)
         if rest and subjects.seen():
             feeds["label_cost"].append((Subject(f"{LABEL}{name}"), dollars(rest)))
+
+
+def _feed_versions(feeds: Feeds, shares: Mapping[str, ShareFigures], spent: Tally, day: DaySubjects) -> None:
+    """Each version of the service, from the first row of the day on in which there are two."""
+    subjects = day.kinds[VERSION]
+    subjects.choose({version: figures.size for version, figures in shares.items() if version})
+    shown = subjects.seen()[:MOST_SHOWN]
+    if len(shown) < 2:
+        return
+    mine, others = split(shares, shown)
+    figures = [(Subject(VERSION, f"{VERSION} {version}"), found) for version, found in mine.items()]
+    rest = find_rest(spent, mine.values(), others)
+    if rest.size:
+        figures.append((Subject(VERSION), rest))
+    for subject, (durations, tally) in figures:
+        if day.entry is not None:
+            feeds["version"].append((subject, durations))
+        if day.kinds["model"].seen():
+            feeds["version_tokens"].append((subject, token_amounts(tally)))
+            if tally.unpriced_tokens < tally.tokens or not tally.tokens:
+                feeds["version_cost"].append((subject, dollars(tally.units)))
+
+
+def _feed_others(feeds: Feeds, found: Sorted, day: DaySubjects) -> None:
+    for other, values in sorted(found.others.items(), key=lambda item: item[0]):
+        value, _ = combine(values)
+        if other.family == "updown" and isinstance(value, Level):
+            value = value.total
+        feeds[other.family].append((Subject(f"{other.family} {other.unit}", other.name), _figure(value)))
+    for (other, kind), by_text in sorted(found.split.items(), key=lambda item: item[0]):
+        subjects, rest = day.kinds[kind], list[Value]()
+        subjects.choose({text: _amount(values) for text, values in by_text.items() if text})
+        for text, values in sorted(by_text.items()):
+            if text in subjects.chosen:
+                subject = Subject(f"{other.family} {other.unit}", f"{other.name} {text}")
+                feeds[other.family].append((subject, _figure(combine(values)[0])))
+            else:
+                rest += values
+        if rest:
+            feeds[other.family].append((Subject(kind), _figure(combine(rest)[0])))
+
+
+def _amount(values: list[Value]) -> int:
+    """By what subjects are ranked: how many values, where that is known."""
+    return sum(getattr(value, "count", 1) for value in values)
 
 
 def _figure(value: Value) -> Figures:

@@ -1,11 +1,12 @@
-"""What spans tell of an interval, as metrics would: so far, what they spent, and what was warned of.
+"""What spans tell of an interval, as metrics would: durations and errors, tokens and cost, scores, warnings.
 
 A trace is shaped once, and its frames are gone by the time its row is made. So what its spans told is kept as
 states: one for each transaction that brought something, stored with the calls that it is of, and removed with
 the row that it goes into. After a restart the states are merged in their order, and nothing is told twice.
 
 A span counts in the interval in which it ended; where that is closed, in the next one that is open, as late.
-Other streams derived from spans are to be further fields of `SpanTotals` and of its stored form.
+It counts as often as its weight says, where others like it were not sampled. Scores come in the same way,
+from the log records that tell them, too.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
+from otel_wandb.metrics.observed import Labels, Observation, ObservedTotals, Part, StreamKey
 from otel_wandb.metrics.pricing import Price
 from otel_wandb.metrics.runs import RunSeries
 from otel_wandb.records import Attributes
@@ -27,21 +29,30 @@ MAX_CELLS: Final = 2_000
 MAX_SIZES: Final = 2_000
 """Different numbers of tokens of a call. Beyond, they are kept to three digits, half a percent off."""
 
-Labels: TypeAlias = tuple[tuple[str, str], ...]
-"""Names and values of the attributes by which cost is charted, in the order of the setting."""
-
 
 class Spend(NamedTuple):
-    """What one call spent. `model` is the name in charts, `answered` the one that it is priced under."""
+    """What one call spent. `model` is the name in charts, `answered` the one that it is priced under.
 
-    span_id: str
-    end_ns: int
+    `labels` are the attributes by which cost is charted, in the order of the setting.
+    """
+
     provider: str | None
     model: str
     answered: str
     usage: Mapping[str, int]
     price: Price | None
     labels: Labels = ()
+
+
+class Told(msgspec.Struct, gc=False):
+    """What one span tells, or what tells of it; `weight` is the number of spans that it stands for."""
+
+    span_id: str
+    end_ns: int
+    weight: int = 1
+    spend: Spend | None = None
+    observations: tuple[Observation, ...] = ()
+    warnings: int = 0
 
 
 class SpendKey(NamedTuple):
@@ -94,6 +105,16 @@ class Tally(msgspec.Struct, array_like=True):
         self.unpriced_tokens += more.unpriced_tokens
         self.cost = self.units + more.units
 
+    def subtract(self, less: Tally) -> None:
+        """Take the sums of the other off."""
+        for name in self.__struct_fields__:
+            setattr(self, name, int(getattr(self, name)) - int(getattr(less, name)))
+
+    def multiply(self, weight: int) -> None:
+        """Count everything so many times."""
+        for name in self.__struct_fields__:
+            setattr(self, name, int(getattr(self, name)) * weight)
+
 
 class _Stored(msgspec.Struct, array_like=True):
     """What a transaction brought for an interval."""
@@ -106,6 +127,12 @@ class _Stored(msgspec.Struct, array_like=True):
     cells: list[tuple[SpendKey, Tally]]
     sizes: dict[int, int]
     warnings: int = 0
+    count: int = 0
+    observed: list[tuple[StreamKey, Part]] = []
+    version: str = ""
+    """Of the service, that its processes are of."""
+    more: list[_Stored] = []
+    """What came of other versions."""
 
 
 class Clock(msgspec.Struct, array_like=True):
@@ -116,78 +143,112 @@ class Clock(msgspec.Struct, array_like=True):
 
 
 @dataclass(slots=True)
+class _Fresh:
+    """What came since the last state was taken."""
+
+    cells: dict[SpendKey, Tally] = field(default_factory=dict)
+    sizes: Counter[int] = field(default_factory=Counter)
+    late: int = 0
+    warnings: int = 0
+    count: int = 0
+    resources: dict[bytes, Attributes] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class SpanTotals:
     """What spans told of an interval so far."""
 
     cells: dict[SpendKey, Tally] = field(default_factory=dict)
     sizes: Counter[int] = field(default_factory=Counter)
     """How many calls spent so many tokens."""
+    observed: ObservedTotals = field(default_factory=ObservedTotals)
     late: int = 0
     """Spans among them that ended in an earlier interval."""
     warnings: int = 0
     """What the dialects warned of."""
-    names: list[str] = field(default_factory=list)
-    """Of the states that hold all of it but what is fresh."""
     count: int = 0
     """How many spans are in it."""
-    _fresh: dict[SpendKey, Tally] = field(default_factory=dict)
-    _fresh_sizes: Counter[int] = field(default_factory=Counter)
-    _fresh_late: int = 0
-    _fresh_warnings: int = 0
-    _fresh_resources: dict[bytes, Attributes] = field(default_factory=dict)
+    _fresh: _Fresh = field(default_factory=_Fresh)
 
-    def add(self, spend: Spend, own_end_ns: int) -> None:
-        """Count a span; `own_end_ns` is 0 where it is in its own interval."""
+    def add(self, told: Told, own_end_ns: int) -> None:
+        """Count what a span told; `own_end_ns` is 0 where it is in its own interval."""
+        fresh = self._fresh
+        self.count += 1
+        fresh.count += 1
+        if own_end_ns:
+            self.late += 1
+            fresh.late += 1
+        if told.warnings:
+            self.warnings += told.warnings
+            fresh.warnings += told.warnings
+        for observation in told.observations:
+            self.observed.add(observation, told.weight)
+        if told.spend is not None:
+            self._add_spend(told.spend, told.weight, own_end_ns)
+
+    def add_resource(self, digest: bytes, attributes: Attributes) -> None:
+        """Note a process that is in it now."""
+        self._fresh.resources[digest] = attributes
+
+    def take_stored(
+        self, series: RunSeries, end_ns: int, config: tuple[int, str], version: str
+    ) -> StoredTotals | None:
+        """What came since the last call, to be stored; None if nothing did."""
+        fresh = self._fresh
+        if not fresh.count:
+            return None
+        for tally in fresh.cells.values():
+            tally.cost = str(tally.cost)
+        stored = _Stored(
+            series,
+            end_ns,
+            config,
+            fresh.late,
+            list(fresh.resources.items()),
+            list(fresh.cells.items()),
+            dict(fresh.sizes),
+            fresh.warnings,
+            fresh.count,
+            self.observed.take_fresh(),
+            version,
+        )
+        self._fresh = _Fresh()
+        return stored
+
+    def merge(self, more: SpanTotals) -> None:
+        """Count all of the other, too, which gives nothing more to be stored."""
+        for key, tally in more.cells.items():
+            _add(self.cells, key, tally)
+        self.sizes.update(more.sizes)
+        self.observed.merge(more.observed)
+        self.late += more.late
+        self.warnings += more.warnings
+        self.count += more.count
+
+    def restore(self, stored: StoredTotals) -> None:
+        """Take up a state; those of an interval in the order in which they were made."""
+        for key, tally in stored.cells:
+            _add(self.cells, key, tally)
+        self.sizes.update(stored.sizes)
+        self.observed.restore(stored.observed)
+        self.late += stored.late
+        self.warnings += stored.warnings
+        self.count += stored.count
+
+    def _add_spend(self, spend: Spend, weight: int, own_end_ns: int) -> None:
         key = self._admit(
             SpendKey(own_end_ns, spend.provider or "", spend.model, spend.answered, spend.labels)
         )
         tally = read_tally(spend.usage, spend.price)
-        _add(self.cells, key, tally)
-        _add(self._fresh, key, tally)
         size = tally.tokens
+        if weight != 1:
+            tally.multiply(weight)
+        _add(self.cells, key, tally)
+        _add(self._fresh.cells, key, tally)
         if size not in self.sizes and len(self.sizes) >= MAX_SIZES:
             size = int(float(f"{size:.3g}"))
-        self.sizes[size] += 1
-        self._fresh_sizes[size] += 1
-        self.late += own_end_ns > 0
-        self._fresh_late += own_end_ns > 0
-        self.count += 1
-
-    def add_warnings(self, n: int) -> None:
-        """Count what the dialects warned of a span."""
-        self.warnings += n
-        self._fresh_warnings += n
-        self.count += 1
-
-    def add_resource(self, digest: bytes, attributes: Attributes) -> None:
-        """Note a process that is in it now."""
-        self._fresh_resources[digest] = attributes
-
-    def take_state(self, series: RunSeries, end_ns: int, config: tuple[int, str]) -> bytes:
-        """What came since the last call; empty if nothing did."""
-        if not self._fresh and not self._fresh_warnings:
-            return b""
-        for tally in self._fresh.values():
-            tally.cost = str(tally.cost)
-        resources = list(self._fresh_resources.items())
-        cells = list(self._fresh.items())
-        sizes = dict(self._fresh_sizes)
-        late, warnings = self._fresh_late, self._fresh_warnings
-        state = _encode(_Stored(series, end_ns, config, late, resources, cells, sizes, warnings))
-        self._fresh, self._fresh_resources, self._fresh_sizes = {}, {}, Counter()
-        self._fresh_late = self._fresh_warnings = 0
-        return state
-
-    def restore(self, name: str, stored: StoredTotals) -> None:
-        """Take up a state; those of an interval in the order in which they were made."""
-        for key, tally in stored.cells:
-            _add(self.cells, key, tally)
-            self.count += tally.requests
-        self.sizes.update(stored.sizes)
-        self.late += stored.late
-        self.warnings += stored.warnings
-        self.count += stored.warnings > 0
-        self.names.append(name)
+        self.sizes[size] += weight
+        self._fresh.sizes[size] += weight
 
     def _admit(self, key: SpendKey) -> SpendKey:
         if key in self.cells or len(self.cells) < MAX_CELLS:
@@ -201,10 +262,10 @@ class SpanTotals:
 StoredTotals: TypeAlias = _Stored
 
 _encode = msgspec.msgpack.Encoder().encode
-encode_clock = _encode
+encode_clock = encode_totals = _encode
 decode_clock = msgspec.msgpack.Decoder(Clock).decode
 decode_totals = msgspec.msgpack.Decoder(_Stored).decode
-"""What `take_state` encoded; raises `msgspec.DecodeError`."""
+"""What `encode_totals` encoded; raises `msgspec.DecodeError`."""
 
 
 def read_tally(usage: Mapping[str, int], price: Price | None) -> Tally:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 SECOND_NS: Final = 1_000_000_000
-DAY_NS: Final = 86_400 * SECOND_NS
+HOUR_NS: Final = 3600 * SECOND_NS
+DAY_NS: Final = 24 * HOUR_NS
 _MONDAY_DAYS: Final = 3
 """1970-01-01 was a Thursday."""
 
@@ -49,3 +50,8 @@ class Calendar:
         start_ns = period_ns + step * self.interval_ns
         end_ns = min(start_ns + self.interval_ns, period_ns + days * DAY_NS)
         return Interval(period_ns, step, start_ns, end_ns)
+
+
+def end_of_hour(end_ns: int) -> int:
+    """The end of the hour (UTC) in which an interval ends."""
+    return -(-end_ns // HOUR_NS) * HOUR_NS

@@ -9,15 +9,16 @@ from typing import Final, NamedTuple, TypeAlias
 
 from otel_wandb.marks import FrameRef
 from otel_wandb.metrics.cells import Cell, Key, Memory, Notes
-from otel_wandb.metrics.closed import OVERFLOW, ClosedInterval, Series, Value, combine
-from otel_wandb.metrics.from_spans import SpanTotals, Spend, StoredTotals
+from otel_wandb.metrics.closed import OVERFLOW, ClosedInterval, Share, Value
+from otel_wandb.metrics.from_spans import SpanTotals, StoredTotals
+from otel_wandb.metrics.grouping import Grouping, derive_series
 from otel_wandb.metrics.intervals import Interval
 from otel_wandb.metrics.points import Instrument, Stream
 from otel_wandb.metrics.runs import RunSeries
+from otel_wandb.metrics.versions import VersionedTotals
 from otel_wandb.records import Attributes
 
 _MAX_RESOURCES: Final = 64
-_OVERFLOW_KEY: Final = b"\xff"
 _NO_MEMORY: Final = Memory()
 
 RecentKeys: TypeAlias = dict[Key, set[bytes]]
@@ -35,6 +36,15 @@ class Twin(NamedTuple):
     same: tuple[str, ...] = ()
 
 
+MeasureOf: TypeAlias = Callable[[str, Attributes], str]
+"""What an instrument with these attributes measures, in a word; empty where spans tell nothing like it."""
+
+
+def measure_nothing(name: str, attributes: Attributes) -> str:
+    """What `MeasureOf` is where nobody wants to know."""
+    return ""
+
+
 def matches(name: str, pattern: str) -> bool:
     """Whether the name is the pattern, or begins as the pattern does before its `*`."""
     return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
@@ -49,7 +59,9 @@ class OpenInterval:
     frames: set[FrameRef] = field(default_factory=set)
     points: int = 0
     late_points: int = 0
-    spans: SpanTotals = field(default_factory=SpanTotals)
+    spans: VersionedTotals = field(default_factory=VersionedTotals)
+    measured: set[str] = field(default_factory=set)
+    """What its points measure (`sorting.find_measure`)."""
     _refused: int = 0
     _newest: tuple[int, str] = (0, "")
     _resources: dict[bytes, Attributes] = field(default_factory=dict)
@@ -81,27 +93,25 @@ class OpenInterval:
         if resource not in self._resources:
             self._resources[resource] = attributes
 
-    def add_spend(
-        self, spend: Spend, own: Interval, *, config: str, resource: bytes, attributes: Attributes
-    ) -> None:
-        """Count what a span spent; `own` is the interval that it ended in."""
-        late = own.end_ns != self.interval.end_ns
-        self.spans.add(spend, own.end_ns if late else 0)
-        self._note_span(spend.end_ns, config, resource, attributes)
+    def note_spans(self, newest: tuple[int, str], resource: bytes, attributes: Attributes) -> SpanTotals:
+        """Note with which settings spans came, the time of one of them, and from which process.
 
-    def add_warnings(
-        self, n: int, end_ns: int, *, config: str, resource: bytes, attributes: Attributes
-    ) -> None:
-        """Count what the dialects warned of a span."""
-        self.spans.add_warnings(n)
-        self._note_span(end_ns, config, resource, attributes)
+        They are to be counted in what is given back.
+        """
+        self._newest = max(self._newest, newest)
+        totals = self.spans.of(resource, attributes)
+        if resource not in self._resources:
+            self._resources[resource] = attributes
+            totals.add_resource(resource, attributes)
+        return totals
 
-    def restore_spans(self, name: str, stored: StoredTotals) -> None:
-        """Take up what spans told before a restart."""
-        self.spans.restore(name, stored)
+    def restore_spans(self, name: str, stored: StoredTotals) -> int:
+        """Take up what spans told before a restart; how many they were."""
         self._newest = max(self._newest, stored.config)
-        for digest, attributes in stored.resources:
-            self._resources.setdefault(digest, attributes)
+        for piece in (stored, *stored.more):
+            for digest, attributes in piece.resources:
+                self._resources.setdefault(digest, attributes)
+        return self.spans.restore(name, stored)
 
     def take_span_state(self, series: RunSeries, key: str) -> tuple[str, bytes] | None:
         """The state of what spans told since the last call, None if nothing; `key` begins its name."""
@@ -134,46 +144,47 @@ class OpenInterval:
     ) -> ClosedInterval:
         """What it came to. What is known of the streams that need it is looked up with `memory_of`."""
         notes = Notes()
-        if self._refused:
-            notes.dropped["too_many_streams"] += self._refused
-        found: defaultdict[_Group, list[Value]] = defaultdict(list)
-        labels = {_OVERFLOW_KEY: OVERFLOW}
+        notes.dropped["too_many_streams"] += self._refused
+        grouping = Grouping(self._resources, self.spans.parts)
         shadows = _find_shadows(self.cells.values(), twins)
         for cell in self.cells.values():
             stream = cell.stream
             memory = memory_of(stream.digest) if cell.needs_memory else _NO_MEMORY
             value = cell.close(memory, first_reach_ns, notes)
             if value is not None:
-                key = _OVERFLOW_KEY if cell.overflow else stream.attribute_key
-                labels.setdefault(key, stream.attributes)
-                found[_Group(stream.instrument, key, stream.digest in shadows)].append(value)
-        data = []
-        for group, values in sorted(found.items()):
-            value, lossy = combine(values)
-            notes.warnings["buckets_differ"] += lossy
-            key = group.attribute_key
-            data.append(Series(*group.instrument, labels[key], key, value, group.shadowed))
+                grouping.add(stream, value, cell.overflow, stream.digest in shadows)
+        told = self.spans.merge()
+        whole = Share(grouping.series(notes), derive_series(told.observed), told.cells)
         return ClosedInterval(
             series=series,
             interval=self.interval,
             config=self._newest[1],
-            data=tuple(data),
+            data=whole.data,
             resources=tuple(resource for _, resource in sorted(self._resources.items())[:_MAX_RESOURCES]),
             points=self.points,
             late_points=self.late_points,
             dropped=+notes.dropped,
             warnings=+notes.warnings,
-            spends=self.spans.cells,
-            spend_sizes=self.spans.sizes,
-            late_spans=self.spans.late,
-            mapping_warnings=self.spans.warnings,
+            spends=whole.spends,
+            spend_sizes=told.sizes,
+            late_spans=told.late,
+            mapping_warnings=told.warnings,
+            derived=whole.derived,
+            spans=told.count,
+            measured=frozenset(self.measured),
+            versions=self._share(grouping, whole),
         )
 
-    def _note_span(self, end_ns: int, config: str, resource: bytes, attributes: Attributes) -> None:
-        self._newest = max(self._newest, (end_ns, config))
-        if resource not in self._resources:
-            self._resources[resource] = attributes
-            self.spans.add_resource(resource, attributes)
+    def _share(self, grouping: Grouping, whole: Share) -> dict[str, Share]:
+        """What each version had of it."""
+        if len(grouping.versions) < 2:
+            return dict.fromkeys(grouping.versions, whole)
+        shares = {}
+        for version in sorted(grouping.versions):
+            told = self.spans.parts.get(version)
+            derived = derive_series(told.observed) if told else ()
+            shares[version] = Share(grouping.series_of(version), derived, told.cells if told else {})
+        return shares
 
     def _place_beyond(self, stream: Stream, key: Key, value: Value) -> bool:
         if stream.mode != "delta" or stream.instrument.family == "updown":
@@ -185,14 +196,6 @@ class OpenInterval:
         shared = Stream(repr(stream.instrument).encode(), stream.instrument, "delta", OVERFLOW, b"", b"")
         self.cells.setdefault(shared.digest, Cell(shared, overflow=True)).pile(value)
         return True
-
-
-class _Group(NamedTuple):
-    """What is merged into one series."""
-
-    instrument: Instrument
-    attribute_key: bytes
-    shadowed: bool
 
 
 def _find_shadows(cells: Iterable[Cell], twins: Sequence[Twin]) -> set[bytes]:

@@ -113,6 +113,7 @@ class Prices:
     def __init__(self, text: str = "") -> None:
         self._custom = _Customs(read_price_list(text))
         self._known: dict[tuple[str | None, str, int], tuple[_Offer, str] | None] = {}
+        self._own: dict[str, dict[str, Rates]] = {}
 
     def price(
         self, provider: str | None, model: str | None, usage: Mapping[str, int], at_ns: int
@@ -132,6 +133,18 @@ class Prices:
         else:
             amount = _apply(offer.rates, usage)
         return None if amount is None else Price(amount, offer.source, date, offer.model, offer.provider)
+
+    def find_own(self, model: str) -> Mapping[str, Rates]:
+        """The prices of one's own that calls of the model may have, by their names in the list.
+
+        There are several only where one of them is for a single provider.
+        """
+        own = self._own.get(model)
+        if own is None:
+            if len(self._own) >= _MAX_KNOWN:
+                self._own.clear()
+            own = self._own[model] = self._custom.find_all(model)
+        return own
 
     def _look_up(self, key: tuple[str | None, str, int], at_ns: int) -> tuple[_Offer, str] | None:
         provider, model, _ = key
@@ -154,14 +167,27 @@ class _Customs:
         """The first that is meant."""
         for pattern, name, price in self._rows:
             if pattern.match(model.lower()) and _is_meant(price.provider, provider):
-                rates = Rates(
-                    _read_custom(price.input),
-                    _read_custom(price.output),
-                    _read_custom(price.cache_read),
-                    _read_custom(price.cache_write),
-                )
-                return _Offer((rates,), CONFIG_SOURCE, name, price.provider or provider)
+                return _Offer((_to_rates(price),), CONFIG_SOURCE, name, price.provider or provider)
         return None
+
+    def find_all(self, model: str) -> dict[str, Rates]:
+        """Those that may be meant, whatever the provider."""
+        found: dict[str, Rates] = {}
+        for pattern, name, price in self._rows:
+            if pattern.match(model.lower()):
+                found[name] = _to_rates(price)
+                if not price.provider:
+                    break
+        return found
+
+
+def _to_rates(price: CustomPrice) -> Rates:
+    return Rates(
+        _read_custom(price.input),
+        _read_custom(price.output),
+        _read_custom(price.cache_read),
+        _read_custom(price.cache_write),
+    )
 
 
 def _read_custom(usd: float | None) -> int | None:

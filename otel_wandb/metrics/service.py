@@ -7,7 +7,7 @@ from typing import Final
 
 from otel_wandb.marks import FrameRef
 from otel_wandb.metrics.cells import Key
-from otel_wandb.metrics.intervals import SECOND_NS, Calendar, Interval
+from otel_wandb.metrics.intervals import SECOND_NS, Calendar, Interval, end_of_hour
 from otel_wandb.metrics.opened import OpenInterval, RecentKeys
 from otel_wandb.metrics.remembered import Standing, decode_keys, encode_keys, encode_standing, series_key
 from otel_wandb.metrics.runs import RunSeries
@@ -36,6 +36,8 @@ class Service:
         self._read: dict[str, int] = {}
         self._standings: dict[int, Standing] = {}
         self._recent: dict[int, RecentKeys] = {}
+        self._wanted: set[int] = set()
+        self._wanted_for_ns = 0
         self._slots = max(_MIN_RECENT, min(_MAX_RECENT, _RECENT_NS // calendar.interval_ns))
 
     def restore(self, standing: Standing) -> None:
@@ -76,6 +78,31 @@ class Service:
             opened = self.open[interval.end_ns] = OpenInterval(interval)
         return opened
 
+    def want_row(self, time_ns: int) -> Interval:
+        """The interval that what ended then counts in. When its hour has ended, a row comes in any case."""
+        interval = self.find_interval(time_ns, ("", 0), again=False)
+        assert interval is not None  # it is only for what is read again
+        self._wanted.add(end_of_hour(interval.end_ns))
+        self._wanted_for_ns = max(self._wanted_for_ns, interval.end_ns)
+        return interval
+
+    def open_wanted(self, until_ns: int | None) -> None:
+        """Open the intervals of wanted rows that end by then; None: no row would come later."""
+        if until_ns is None:
+            if self._wanted and self._wanted_for_ns > max(self.open, default=0):
+                self.open_interval(self.want_row(self._wanted_for_ns))
+            return
+        for hour_ns in sorted(self._wanted):
+            interval = self._calendar.interval_at(hour_ns)
+            if interval.end_ns <= until_ns:
+                self.open_interval(interval)
+
+    def look_ahead(self) -> tuple[frozenset[str], frozenset[str]]:
+        """The models that spans of open intervals told of, and what points in them measure."""
+        keys = (key for opened in self.open.values() for key in opened.spans.cells)
+        told = frozenset(name for key in keys for name in (key.model, key.answered) if name)
+        return told, frozenset().union(*(opened.measured for opened in self.open.values()))
+
     def read_to(self, frame: FrameRef) -> None:
         """Note that the frame was read."""
         segment, offset = frame
@@ -90,6 +117,7 @@ class Service:
         known = set(segments)
         self._read = {name: offset for name, offset in self._read.items() if name in known}
         period_ns, end_ns = interval.interval.period_ns, interval.interval.end_ns
+        self._wanted = {hour_ns for hour_ns in self._wanted if hour_ns > end_ns}
         self._standings.pop(period_ns, None)
         standing = Standing(self.series, period_ns, end_ns, dict(self._read))
         self._standings[period_ns] = standing

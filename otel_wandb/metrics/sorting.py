@@ -14,7 +14,9 @@ from otel_wandb.metrics.catalogue import (
     LEVELS,
     MILLISECONDS,
     MODEL,
+    OPERATION,
     PROVIDER,
+    SPLITS,
     TEMPLATE_SCOPES,
     TOKEN_KINDS,
     TOKEN_TYPE,
@@ -22,6 +24,7 @@ from otel_wandb.metrics.catalogue import (
     Duration,
     Part,
     Pool,
+    Split,
     Tokens,
 )
 from otel_wandb.metrics.closed import OVERFLOW, Family, Level, Series, Summary, Value
@@ -29,7 +32,17 @@ from otel_wandb.metrics.figures import NO_ERRORS, Amounts, Durations
 from otel_wandb.metrics.spending import TokenSource
 from otel_wandb.records import Attributes
 
-_DURATIONS: Final[dict[str, Duration]] = {duration.instrument: duration for duration in DURATIONS}
+_DURATIONS: Final[dict[str, dict[str, Duration]]] = {
+    known.instrument: {
+        operation: duration
+        for duration in DURATIONS
+        if duration.instrument == known.instrument
+        for operation in duration.operations or ("",)
+    }
+    for known in DURATIONS
+}
+"""By instrument and operation; an empty one stands for all that are left."""
+_SPLITS: Final[dict[str, Split]] = {split.instrument: split for split in SPLITS}
 _TOKENS: Final[dict[str, Tokens]] = {tokens.instrument: tokens for tokens in TOKENS}
 _SCALES: Final = {unit: Fraction(factor) for unit, factor in MILLISECONDS.items()}
 _MAX_NAME: Final = 128
@@ -63,6 +76,10 @@ class Sorted:
     tokens: defaultdict[TokenSource | None, Amounts] = field(default_factory=lambda: defaultdict(Amounts))
     active: Amounts = field(default_factory=Amounts)
     others: defaultdict[Other, list[Value]] = field(default_factory=lambda: defaultdict(list))
+    split: defaultdict[tuple[Other, str], defaultdict[str, list[Value]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
+    """Instruments that have charts by an attribute, and the kind of these: by its values."""
 
 
 class Names:
@@ -89,7 +106,7 @@ def sort_data(data: Sequence[Series], names: Names) -> Sorted:
     for series in data:
         if series.shadowed:
             continue
-        duration, tokens = _DURATIONS.get(series.name), _TOKENS.get(series.name)
+        duration, tokens = find_duration(series.name, series.attributes), _TOKENS.get(series.name)
         if duration is not None and _add_duration(found, series, duration, names):
             continue
         if tokens is not None and _add_tokens(found, series, tokens):
@@ -97,8 +114,32 @@ def sort_data(data: Sequence[Series], names: Names) -> Sorted:
         if series.name in LEVELS and isinstance(series.value, Level):
             found.active.add("amount", series.value.total)
             continue
-        found.others[Other(series.name, series.unit, series.family)].append(series.value)
+        other = Other(series.name, series.unit, series.family)
+        split = _SPLITS.get(series.name)
+        if split is None:
+            found.others[other].append(series.value)
+        else:
+            text = str(series.attributes.get(split.attribute, ""))[:_MAX_NAME]
+            found.split[other, split.kind][text].append(series.value)
     return found
+
+
+def find_duration(instrument: str, attributes: Attributes) -> Duration | None:
+    """What the instrument with these attributes means for durations, None if nothing."""
+    known = _DURATIONS.get(instrument)
+    if known is None:
+        return None
+    operation = attributes.get(OPERATION) if len(known) > 1 else ""
+    return known.get(operation if isinstance(operation, str) else "") or known.get("")
+
+
+def find_measure(instrument: str, attributes: Attributes) -> str:
+    """What is measured, if spans could tell it, too; else empty."""
+    duration = find_duration(instrument, attributes)
+    if duration is not None:
+        return duration.measure
+    split = _SPLITS.get(instrument)
+    return "" if split is None else split.measure
 
 
 def name_operation(duration: Duration, series: Series) -> str | None:

@@ -127,6 +127,23 @@ def settle_spending(
     return spending
 
 
+def spend_share(
+    closed: ClosedInterval,
+    spends: Mapping[SpendKey, Tally],
+    metered: Mapping[TokenSource | None, Amounts],
+    day: DaySpending,
+    price_of: PriceOf,
+) -> Tally:
+    """What a part of the interval spent, by what `settle_spending` learnt of the whole of it."""
+    spent = Tally()
+    for tally in spends.values():
+        spent.add(tally)
+    for source, amounts in sorted(metered.items(), key=lambda item: item[0] or ("", "")):
+        if not _is_told(source, day, closed.told_later):
+            spent.add(_price_metered(source, amounts, closed.interval.start_ns, price_of))
+    return spent
+
+
 def token_amounts(tally: Tally) -> Amounts:
     """The tokens by their kinds; of the rarer kinds only those that somebody told of."""
     amounts = {"input": Fraction(tally.input), "output": Fraction(tally.output)}

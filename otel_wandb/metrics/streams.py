@@ -28,12 +28,13 @@ import msgspec
 from otel_wandb.marks import FrameRef, Marks
 from otel_wandb.metrics.cells import Memory
 from otel_wandb.metrics.closed import ClosedInterval
-from otel_wandb.metrics.from_spans import Clock, Spend, decode_clock, decode_totals, encode_clock
+from otel_wandb.metrics.from_spans import Clock, Told, decode_clock, decode_totals, encode_clock
 from otel_wandb.metrics.histogram import InvalidPointError
-from otel_wandb.metrics.intervals import DAY_NS, SECOND_NS, Calendar
+from otel_wandb.metrics.intervals import DAY_NS, SECOND_NS, Calendar, Interval
 from otel_wandb.metrics.memories import Memories
-from otel_wandb.metrics.opened import OpenInterval, Twin
+from otel_wandb.metrics.opened import MeasureOf, OpenInterval, Twin, measure_nothing
 from otel_wandb.metrics.points import (
+    Digests,
     Kind,
     Stream,
     digest_resource,
@@ -91,26 +92,34 @@ class _Placing:
 class Streams:
     """The open intervals of all services. Not thread-safe.
 
-    `twins` are the instruments that measure the same under an older and a newer name; `replay` says that the
-    newest event time is the only clock.
+    `twins` are the instruments that measure the same under an older and a newer name; `measure_of` tells
+    what points measure; `replay` says that the newest event time is the only clock.
     """
 
     def __init__(
-        self, limits: StreamLimits, marks: Marks, *, twins: Sequence[Twin] = (), replay: bool = False
+        self,
+        limits: StreamLimits,
+        marks: Marks,
+        *,
+        twins: Sequence[Twin] = (),
+        measure_of: MeasureOf = measure_nothing,
+        replay: bool = False,
     ) -> None:
         self.dropped: Counter[tuple[str, str]] = Counter()
         """(signal, reason) -> points dropped since the caller last cleared it."""
         self.open_points = 0
         """How many points wait in open intervals."""
         self.open_spans = 0
-        """How many spans, of those that spent something."""
+        """How many spans, of those that tell something of charts."""
         self._limits = limits
         self._marks = marks
         self._twins = twins
+        self._measure_of = measure_of
         self._replay = replay
         self._services: dict[RunSeries, Service] = {}
         self._memories = Memories(limits.max_streams)
         self._known: dict[tuple[bytes, bytes, bytes], Stream] = {}
+        self._digests = Digests()
         self._open_cells = 0
         self._ready: list[ClosedInterval] = []
         self._fresh: dict[tuple[RunSeries, int], OpenInterval] = {}
@@ -173,28 +182,24 @@ class Streams:
                 event_ns = min(event_ns, written_ns)
             service.newest_ns = max(service.newest_ns, event_ns)
 
-    def add_spends(
-        self, spends: Iterable[Spend], *, series: RunSeries, config: str, resource: Resource, newest_ns: int
+    def add_spans(
+        self, told: Iterable[Told], *, series: RunSeries, config: str, resource: Resource, newest_ns: int
     ) -> None:
-        """Place what spans spent; a time that is none, or ahead of all by too much, counts as `newest_ns`.
-
-        Never again after a restart: what was given here is in the states.
-        """
+        """Place what spans told, once; a time that is none, or too far ahead, counts as `newest_ns`."""
         service = self._service(series)
-        digest = digest_resource(service.key, resource)
-        for spend in spends:
-            end_ns, opened = self._open_for_span(service, spend.end_ns, newest_ns)
-            own = service.own_interval(end_ns)
-            opened.add_spend(spend, own, config=config, resource=digest, attributes=resource.attributes)
-
-    def add_warnings(
-        self, n: int, end_ns: int, *, series: RunSeries, config: str, resource: Resource, newest_ns: int
-    ) -> None:
-        """Count what the dialects warned of a span that ended then; the same holds as for what it spent."""
-        service = self._service(series)
-        digest = digest_resource(service.key, resource)
-        end_ns, opened = self._open_for_span(service, end_ns, newest_ns)
-        opened.add_warnings(n, end_ns, config=config, resource=digest, attributes=resource.attributes)
+        digest = self._digests.look_up(service.key, resource)
+        horizon_ns = newest_ns + self._limits.future_ns
+        start_ns = end_ns = 0
+        for one in told:
+            if not 0 < one.end_ns <= horizon_ns:
+                one.end_ns = max(newest_ns, 1)
+            if not start_ns < one.end_ns <= end_ns:
+                opened = self._open_for_span(service, one.end_ns)
+                totals = opened.note_spans((one.end_ns, config), digest, resource.attributes)
+                start_ns, end_ns = opened.interval.start_ns, opened.interval.end_ns
+            own_end_ns = service.own_interval(one.end_ns).end_ns if one.end_ns <= start_ns else 0
+            totals.add(one, own_end_ns)
+            self.open_spans += 1
 
     def see_spans(self, event_ns: int, *, series: RunSeries, frame: FrameRef, again: bool) -> None:
         """Note on replay how far the spans of a service have come: its intervals close by that, too."""
@@ -202,6 +207,11 @@ class Streams:
         if event_ns > service.newest_ns:
             service.newest_ns = event_ns
             self._clocks.add(service.series)
+
+    def want_row(self, series: RunSeries, time_ns: int) -> tuple[RunSeries, Interval]:
+        """Whose and in which interval what ended then counts; when its hour has ended, a row comes for it."""
+        service = self._service(series)
+        return service.series, service.want_row(time_ns)
 
     def due(self, read_until_ns: int) -> list[ClosedInterval]:
         """The intervals that are closed by now, by their ends.
@@ -251,25 +261,16 @@ class Streams:
         service.frame = frame
         return service
 
-    def _open_for_span(self, service: Service, end_ns: int, newest_ns: int) -> tuple[int, OpenInterval]:
-        sound = 0 < end_ns <= newest_ns + self._limits.future_ns
-        end_ns = end_ns if sound else max(newest_ns, 1)
+    def _open_for_span(self, service: Service, end_ns: int) -> OpenInterval:
         interval = service.find_interval(end_ns, _NO_FRAME, again=False)
         assert interval is not None  # it is only for what is read again
-        opened = service.open_interval(interval)
-        self.open_spans += 1
-        self._fresh[service.series, interval.end_ns] = opened
-        return end_ns, opened
+        opened = self._fresh[service.series, interval.end_ns] = service.open_interval(interval)
+        return opened
 
     def _restore_spans(self, name: str, state: bytes) -> None:
         stored = decode_totals(state)
-        service = self._service(stored.series)
-        interval = service.find_interval(stored.end_ns, _NO_FRAME, again=False)
-        assert interval is not None  # it is only for what is read again
-        opened = service.open_interval(interval)
-        before = opened.spans.count
-        opened.restore_spans(name, stored)
-        self.open_spans += opened.spans.count - before
+        opened = self._open_for_span(self._service(stored.series), stored.end_ns)
+        self.open_spans += opened.restore_spans(name, stored)
 
     def _service(self, series: RunSeries) -> Service:
         service = self._services.get(series)
@@ -325,7 +326,10 @@ class Streams:
         has_room = self._open_cells < self._limits.max_streams
         if not opened.place(stream, key, value, max_series=self._limits.max_series, has_room=has_room):
             raise InvalidPointError("duplicate")
-        self._open_cells += len(opened.cells) - cells
+        if len(opened.cells) > cells:
+            self._open_cells += len(opened.cells) - cells
+            if measure := self._measure_of(stream.instrument.name, stream.attributes):
+                opened.measured.add(measure)
         self.open_points += 1
         attributes = placing.batch.resource.attributes
         opened.note(placing.config, placing.resource, attributes, time_ns, late=late)
@@ -348,6 +352,7 @@ class Streams:
             self.dropped["metric_points", reason] += points
 
     def _close_until(self, service: Service, until_ns: int | None) -> None:
+        service.open_wanted(until_ns)
         while service.open:
             end_ns = min(service.open)
             if until_ns is not None and end_ns > until_ns:
@@ -368,9 +373,8 @@ class Streams:
             twins=self._twins,
             first_reach_ns=self._limits.first_reach_ns,
         )
-        later = (key for opened in service.open.values() for key in opened.spans.cells)
-        told = frozenset(name for key in later for name in (key.model, key.answered) if name)
-        closed = replace(closed, told_later=told)
+        told, measured = service.look_ahead()
+        closed = replace(closed, told_later=told, measured_later=measured)
         for digest, memory in memories.items():
             name = f"{service.key}/stream/{digest.hex()}"
             self._pending.update(self._memories.keep(digest, memory, name))

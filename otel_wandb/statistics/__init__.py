@@ -4,6 +4,7 @@ Every public function names its null hypothesis, what it guarantees under it, an
 """
 
 from otel_wandb.statistics.comparison import Comparison
+from otel_wandb.statistics.concentration import EntropyChange, compare_entropy
 from otel_wandb.statistics.detector import DriftDetector, Verdict, split_reference
 from otel_wandb.statistics.discoveries import discover
 from otel_wandb.statistics.means import FallDetector, mean_sequence
@@ -14,11 +15,13 @@ __all__ = [
     "Comparison",
     "Distance",
     "DriftDetector",
+    "EntropyChange",
     "FallDetector",
     "Interval",
     "TwoSample",
     "Verdict",
     "burn_rate",
+    "compare_entropy",
     "compare_proportions",
     "discover",
     "mean_sequence",

@@ -22,7 +22,7 @@ from otel_wandb.statistics.proportions import Interval
 
 _PARTS: Final = np.geomspace(0.002, 0.95, 24)
 """The parts of the fortune that are wagered, of the largest that cannot lose all."""
-_STEPS: Final = 60
+_STEPS: Final = 40
 _CEILING: Final = 1e300
 
 
@@ -83,7 +83,9 @@ class FallDetector:
                 np.log1p(np.outer(_PARTS / max(1 - self.limit, 1e-9) * (1 - 1e-9), self.limit - values))
                 @ weights
             )
-            self._evidence = np.minimum((self._evidence + 1) * np.exp(np.minimum(gains, 600.0)), _CEILING)
+            with np.errstate(over="ignore"):  # the ceiling is what it comes to
+                grown = (self._evidence + 1) * np.exp(np.minimum(gains, 600.0))
+            self._evidence = np.minimum(grown, _CEILING)
             self._batches += 1
         return self.alarm
 

@@ -6,6 +6,8 @@
     transaction.py  Transaction: what may be written
     reader.py       StoreReader: what may be read, beside the writer
     feedback.py     scores: both of them, for what is not a call
+    alerts.py       the same for alerts
+    tables.py       the same for the tables that rows take along
     shapes.py       what goes in and comes out
     schema.py       the tables, and migrations from older versions
     database.py     one SQLite connection with our errors and settings
@@ -13,6 +15,7 @@
     recovery.py     what is still readable of a damaged store
 """
 
+from otel_wandb.store.alerts import AlertRoute, NewAlert, QueuedAlert, StoredAlert
 from otel_wandb.store.feedback import NewFeedback, QueuedFeedback, StoredFeedback
 from otel_wandb.store.reader import StoreReader
 from otel_wandb.store.shapes import (
@@ -30,17 +33,22 @@ from otel_wandb.store.shapes import (
     StoredRow,
     StoredRun,
 )
+from otel_wandb.store.tables import NewTable
 from otel_wandb.store.transaction import Transaction
 from otel_wandb.store.writer import Store
 
 __all__ = [
+    "AlertRoute",
     "DeadLetter",
     "Destination",
     "Mark",
+    "NewAlert",
     "NewCall",
     "NewFeedback",
     "NewRow",
     "NewRun",
+    "NewTable",
+    "QueuedAlert",
     "QueuedCall",
     "QueuedFeedback",
     "QueuedRow",
@@ -48,6 +56,7 @@ __all__ = [
     "Snapshot",
     "Store",
     "StoreReader",
+    "StoredAlert",
     "StoredCall",
     "StoredFeedback",
     "StoredRow",

@@ -24,7 +24,14 @@ _ORPHANS: Final = (  # and the table that has lost a row where there are any
     ("destinations", "DELETE FROM calls WHERE destination NOT IN (SELECT id FROM destinations)"),
     ("destinations", "DELETE FROM runs WHERE destination NOT IN (SELECT id FROM destinations)"),
     ("destinations", "DELETE FROM feedback WHERE destination NOT IN (SELECT id FROM destinations)"),
+    ("destinations", "DELETE FROM alerts WHERE destination NOT IN (SELECT id FROM destinations)"),
+    ("alerts", "DELETE FROM alert_routes WHERE alert NOT IN (SELECT id FROM alerts)"),
     ("runs", "DELETE FROM rows WHERE run NOT IN (SELECT id FROM runs)"),
+    (
+        "rows",
+        "DELETE FROM tables WHERE NOT EXISTS"
+        " (SELECT 1 FROM rows r WHERE r.run = tables.run AND r.step = tables.step)",
+    ),
     ("", _BODIES_WITHOUT_CALL),
     ("", "DELETE FROM dead_letters WHERE call_id NOT IN (SELECT id FROM calls)"),
     (
@@ -39,6 +46,8 @@ _LAST_ID: Final = (
     " ifnull((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'last_call_id'), 0))"
 )
 _WAITING_ROWS: Final = "SELECT count(*) FROM rows WHERE state = 'waiting'"
+_WAITING_ALERTS: Final = "SELECT count(*) FROM alert_routes WHERE state = 'waiting'"
+_WAITING_TABLES: Final = "SELECT count(*) FROM tables WHERE state = 'waiting'"
 _WAITING_FEEDBACK: Final = "SELECT count(*) FROM feedback WHERE state = 'waiting'"
 _DOUBTFUL: Final = (
     "SELECT id FROM calls c WHERE destination = ? AND id BETWEEN ? AND ?"
@@ -87,6 +96,8 @@ def balance_books(
     lost = _settle_calls(target)
     _settle(target, "rows", _WAITING_ROWS)
     _settle(target, "feedback", _WAITING_FEEDBACK)
+    _settle(target, "alerts", _WAITING_ALERTS)
+    _settle(target, "tables", _WAITING_TABLES)
     if holes.get("counts") or holes.get("waiting"):
         for signal in ("spans", "log_records", "metric_points"):
             _settle(target, signal, f"SELECT n FROM waiting WHERE signal = '{signal}'")  # noqa: S608

@@ -11,6 +11,7 @@ from typing import Final, Protocol, TypeVar
 import google_crc32c
 
 from otel_wandb.errors import StoreError
+from otel_wandb.store.alerts import AlertReader, count_waiting_alerts
 from otel_wandb.store.database import DamageError, Database, Row, beside, open_for_reading
 from otel_wandb.store.feedback import FeedbackReader, count_waiting
 from otel_wandb.store.files import DAMAGE_NOTE
@@ -27,6 +28,7 @@ from otel_wandb.store.shapes import (
     StoredRow,
     StoredRun,
 )
+from otel_wandb.store.tables import TableReader, count_waiting_tables
 
 T = TypeVar("T")
 
@@ -130,6 +132,8 @@ class StoreReader:
     def __init__(self, access: Access) -> None:
         self._access = access
         self.feedback = FeedbackReader(self._ask)
+        self.alerts = AlertReader(self._ask)
+        self.tables = TableReader(self._ask)
 
     def marks(self) -> dict[str, Mark]:
         """The reading positions of each segment of the journal."""
@@ -274,9 +278,9 @@ class StoreReader:
             yield from (StoredRow(*row) for row in page)
             last_step = page[-1][3]
 
-    def states(self) -> dict[str, bytes]:
-        """What `put_state` has kept."""
-        return dict(self._ask(_rows_of("SELECT name, value FROM states")))
+    def states(self, pattern: str = "*") -> dict[str, bytes]:
+        """What `put_state` has kept, under names like the pattern."""
+        return dict(self._ask(_rows_of("SELECT name, value FROM states WHERE name GLOB ?", (pattern,))))
 
     def flush_settled(self, token: bytes) -> bool | None:
         """Whether nothing that a flush waits for waits itself; None where the flush is not known."""
@@ -347,6 +351,10 @@ def _read_waiting(database: Database) -> dict[str, int]:
         waiting["rows"] = rows
     if feedback := count_waiting(database):
         waiting["feedback"] = feedback
+    if alerts := count_waiting_alerts(database):
+        waiting["alerts"] = alerts
+    if tables := count_waiting_tables(database):
+        waiting["tables"] = tables
     return waiting
 
 

@@ -75,6 +75,24 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         " span_id TEXT NOT NULL, destination INTEGER NOT NULL)",
         "ALTER TABLE flushes ADD COLUMN last_feedback_id INTEGER NOT NULL DEFAULT 0",
     ),
+    (
+        # Alerts, and what became of each on its routes. There are few: a rule has its cool-down.
+        "CREATE TABLE alerts (id INTEGER PRIMARY KEY, destination INTEGER NOT NULL, uid TEXT NOT NULL UNIQUE,"
+        " name TEXT NOT NULL, service TEXT NOT NULL, state TEXT NOT NULL, level TEXT NOT NULL,"
+        " title TEXT NOT NULL, text TEXT NOT NULL, run TEXT NOT NULL, step INTEGER NOT NULL,"
+        " time_s REAL NOT NULL)",
+        "CREATE TABLE alert_routes (id INTEGER PRIMARY KEY, alert INTEGER NOT NULL, route TEXT NOT NULL,"
+        " state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', problem TEXT NOT NULL DEFAULT '',"
+        " first_attempt_s REAL, body BLOB, UNIQUE (alert, route))",
+        "CREATE INDEX waiting_alerts ON alert_routes (id) WHERE state = 'waiting'",
+    ),
+    (
+        # Tables that rows take along, a few an hour and service.
+        "CREATE TABLE tables (id INTEGER PRIMARY KEY, run INTEGER NOT NULL, step INTEGER NOT NULL,"
+        " name TEXT NOT NULL, body BLOB NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '',"
+        " UNIQUE (run, step, name))",
+        "CREATE INDEX waiting_tables ON tables (run, step) WHERE state = 'waiting'",
+    ),
 )
 
 _NOTES: Final = (

@@ -9,9 +9,11 @@ from typing import Final
 import google_crc32c
 
 from otel_wandb.ledger import as_received
+from otel_wandb.store.alerts import AlertWriter
 from otel_wandb.store.database import PAGE_BYTES, Database
 from otel_wandb.store.feedback import FeedbackWriter, NewFeedback
 from otel_wandb.store.shapes import Mark, NewCall, NewRow, NewRun
+from otel_wandb.store.tables import TableWriter
 
 _BUFFER_CALLS: Final = 1000
 _BUFFER_BYTES: Final = 8 << 20
@@ -75,6 +77,8 @@ class Transaction:
         self._database = database
         self._counts: Counter[tuple[str, str, str]] = Counter()
         self.feedback = FeedbackWriter(database, self.add_count)
+        self.alerts = AlertWriter(database, self.add_count)
+        self.tables = TableWriter(database, self.add_count)
         self._marks: dict[str, Mark | None] = {}
         self._waiting: dict[str, int] = {}
         self._calls: list[tuple[int, int, str, str, int, str, int | None]] = []
@@ -198,8 +202,8 @@ class Transaction:
         sql = "SELECT id FROM runs WHERE server = ? AND entity = ? AND project = ? AND run_id = ?"
         return self._database.number(sql, key)
 
-    def add_row(self, row: NewRow) -> None:
-        """Store the row, which then waits for delivery, and count it as received.
+    def add_row(self, row: NewRow) -> bool:
+        """Store the row, which then waits for delivery, and count it as received; whether it was stored.
 
         A step that its run has already is dropped and counted: W&B would not take it either.
         """
@@ -211,9 +215,14 @@ class Transaction:
         self.add_count("rows", "received", 1)
         if not added:
             self.add_count("rows", "dropped", 1, "repeated_step")
+        return bool(added)
 
     def settle_rows(self, row_ids: Collection[int], outcome: str, reason: str = "") -> None:
-        """The rows are `delivered`, or `rejected`: count them; one that does not wait changes nothing."""
+        """The rows are `delivered`, or `rejected`: count them; one that does not wait changes nothing.
+
+        The tables that they take along are so, too, as far as they wait.
+        """
+        self.tables.settle_of(row_ids, outcome, reason)
         sql = "UPDATE rows SET state = ? WHERE id = ? AND state = 'waiting'"
         settled = self._database.run_many(sql, ((outcome, row_id) for row_id in row_ids))
         self.add_count("rows", outcome, max(0, settled), reason)
@@ -241,9 +250,9 @@ class Transaction:
     def prune(self, keep_bytes: int) -> int:
         """How many calls were removed to hold no more: the oldest delivered, then the oldest dead letters.
 
-        If that is not enough, the oldest feedback and rows that are delivered or given up go, too. What
-        waits is never removed, so the store may stay larger. The file does not shrink; its free pages are
-        used again.
+        If that is not enough, the oldest feedback, rows and alerts that are delivered or given up go, too.
+        What waits is never removed, so the store may stay larger. The file does not shrink; its free pages
+        are used again.
         """
         self._write_calls()
         removed = 0
@@ -257,6 +266,9 @@ class Transaction:
             pass
         while self._used_bytes() > keep_bytes and (chunk := self._database.rows(_SETTLED_ROWS)):
             self._database.run_many("DELETE FROM rows WHERE id = ?", chunk)
+            self.tables.prune()
+        while self._used_bytes() > keep_bytes and self.alerts.prune():
+            pass
         return removed
 
     def write(self) -> None:

@@ -21,7 +21,7 @@ from otel_wandb.conventions.facts import Facts, Json
 from otel_wandb.conventions.scores import Score, scores_of
 from otel_wandb.conventions.times import iso_time
 from otel_wandb.conventions.warnings import code_of_warning
-from otel_wandb.metrics.from_spans import Spend
+from otel_wandb.metrics.from_spans import Spend, Told
 from otel_wandb.metrics.pricing import Cost
 from otel_wandb.metrics.spending import PriceOf, no_price
 from otel_wandb.records import SPAN_KIND_CONSUMER, SPAN_KIND_SERVER, STATUS_ERROR, Span
@@ -31,6 +31,8 @@ from otel_wandb.traces.finished import FinishedTrace, Placed
 from otel_wandb.traces.gaps import note_gaps
 from otel_wandb.traces.joins import join_calls
 from otel_wandb.traces.node import Node
+from otel_wandb.traces.observations import tell
+from otel_wandb.traces.request_samples import Found, find_requests
 from otel_wandb.traces.spends import read_spend
 from otel_wandb.traces.threads import thread_calls
 from otel_wandb.traces.tree import Tree
@@ -79,16 +81,16 @@ class Call(msgspec.Struct, omit_defaults=True, gc=False):
 class ShapedTrace:
     """The calls in the order of the spans, the number of spans folded away, warnings by dialect and code.
 
-    `scores` are what the spans tell of calls, each with the id of the span that tells it; `spends` is what
-    the calls spent, `warned` the number of warnings of each span that has any.
+    `scores` are what the spans tell of calls, each with the id of the span that tells it; `told` is what the
+    spans tell of charts, and `found` the requests.
     """
 
     calls: list[Call]
     folded: int
     warnings: Counter[tuple[str, str]]
     scores: list[tuple[str, Score]]
-    spends: list[Spend]
-    warned: list[tuple[str, int]]
+    told: list[Told]
+    found: Found
 
 
 def shape_trace(
@@ -121,22 +123,20 @@ def shape_tree(
     warnings: Counter[tuple[str, str]] = Counter()
     calls = []
     scores: list[tuple[str, Score]] = []
-    spends: list[Spend] = []
-    warned: list[tuple[str, int]] = []
+    told: list[Told] = []
     for node in tree.nodes:
         spend = None if node.usage is None else read_spend(node, price_of, cost_by)
-        if spend is not None:
-            spends.append(spend)
         note_gaps(node)
         calls.append(_shape(node, tree, trace, spend))
         if node.facts.scores:
             scores += ((node.span.span_id, score) for score in scores_of(node.facts))
-        if node.facts.warnings:
-            warned.append((node.span.span_id, len(node.facts.warnings)))
+        if (news := tell(node, spend)) is not None:
+            told.append(news)
         for warning in node.facts.warnings or ():
             warnings[node.facts.dialect or "none", code_of_warning(warning)] += 1
+    found = find_requests(tree, told, scores)
     tree.release()
-    return ShapedTrace(calls, len(tree.folded), warnings, scores, spends, warned)
+    return ShapedTrace(calls, len(tree.folded), warnings, scores, told, found)
 
 
 def _shape(node: Node, tree: Tree, trace: FinishedTrace, spend: Spend | None) -> Call:
@@ -162,7 +162,7 @@ def _shape(node: Node, tree: Tree, trace: FinishedTrace, spend: Spend | None) ->
         parent_id,
         facts.display_name[:_MAX_DISPLAY_CHARS] if facts.display_name else None,
         output,
-        _exception(span, facts) if span.status_code == STATUS_ERROR else None,
+        _exception(span, facts) if span.status_code == STATUS_ERROR or facts.fault is not None else None,
         node.thread_id,
         node.turn_id,
     )

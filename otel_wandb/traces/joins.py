@@ -2,7 +2,9 @@
 
 A client's span beside that of the framework above it, a proxy's or a server's beside the client's. They are
 joined by the id of the response, and only where they ran at the same time, go to the same project, and tell
-of the same tokens; nothing weaker counts. Of those that are known together the one that began last is the
+of the same tokens. Where one of them tells no id, as frameworks do of streams, its answer stands for it: then
+they must also be of two instrumentations in one process, one wholly within the time of the other; nothing
+weaker counts. Of those that are known together the one that began last is the
 inner one and counts, completed by what the others know in more detail; of two that come one after the other,
 the first has been given out and counts. The others tell of their tokens in `attributes.reported_usage`.
 
@@ -21,6 +23,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from otel_wandb.conventions.decoding import encode_text, parse
 from otel_wandb.records import Resource
 from otel_wandb.traces.finished import Placed
 from otel_wandb.traces.node import Node, Place
@@ -43,6 +46,7 @@ _TOKENS: Final = (
 )
 
 ProjectOf: TypeAlias = Callable[[Placed], tuple[str, str]]
+IsSame: TypeAlias = "Callable[[ModelCall, ModelCall], bool]"
 
 
 class ModelCall(msgspec.Struct, array_like=True, gc=False):
@@ -58,6 +62,9 @@ class ModelCall(msgspec.Struct, array_like=True, gc=False):
     span_id: str
     at_most: bool = False
     """Some of its output tokens may be told twice."""
+    scope: int = 0
+    tells_id: bool = True
+    """Whether it is known by the id of its response; else by its answer."""
 
 
 class _Page(msgspec.Struct, array_like=True):
@@ -95,10 +102,11 @@ class ModelCalls:
         changed, self._changed = self._changed, {}
         return [(f"{_STATE}{_slot(page)}", _encode(page)) for page in changed.values()]
 
-    def find(self, call: ModelCall) -> ModelCall | None:
+    def find(self, call: ModelCall, is_same: IsSame | None = None) -> ModelCall | None:
         """An earlier span of the same call."""
+        is_same = is_same or _is_same
         known = reversed(self._by_response.get(call.response, ()))
-        return next((other for other in islice(known, _MAX_LOOKS) if _is_same(call, other)), None)
+        return next((other for other in islice(known, _MAX_LOOKS) if is_same(call, other)), None)
 
     def add(self, call: ModelCall) -> None:
         """Remember a call that counts its tokens."""
@@ -132,28 +140,48 @@ def join_calls(nodes: Sequence[Node], project_of: ProjectOf, known: ModelCalls |
     for response_id, twins in by_response.items():
         if known is None and len(twins) == 1:
             continue
-        twins.sort(key=lambda node: (-node.span.start_ns, node.span.end_ns))  # the inner one begins last
-        _join_twins(twins, hash_id(response_id), project_of, known)
+        _join_twins(twins, hash_id(response_id), project_of, known, _is_same)
+    _join_by_answers(nodes, project_of, known)
 
 
-def _join_twins(twins: list[Node], response: int, project_of: ProjectOf, known: ModelCalls | None) -> None:
+def _join_by_answers(nodes: Sequence[Node], project_of: ProjectOf, known: ModelCalls | None) -> None:
+    """The same for calls of which a span tells no id, as far as answers are told."""
+    spent = [node for node in nodes if node.usage is not None and node.kind == "chat"]
+    is_blind = any(not node.facts.response_id for node in spent)
+    by_answer: dict[int, list[Node]] = {}
+    for node in spent:
+        # Of one that tells its id only a root is looked for later: what has a parent comes with it.
+        if (is_blind or (known is not None and not node.span.parent_id)) and (answer := _answer_of(node)):
+            by_answer.setdefault(answer, []).append(node)
+    for answer, twins in by_answer.items():
+        if known is not None or len(twins) > 1:
+            _join_twins(twins, answer, project_of, known, _is_same_answer)
+
+
+def _join_twins(
+    twins: list[Node], key: int, project_of: ProjectOf, known: ModelCalls | None, is_same: IsSame
+) -> None:
     kept: list[tuple[ModelCall, Node]] = []
+    twins.sort(key=lambda node: (-node.span.start_ns, node.span.end_ns))  # the inner one begins last
     for node in twins:
-        call = _describe(node, response, project_of)
-        earlier = known.find(call) if known is not None else None
+        call = _describe(node, key, project_of)
+        earlier = known.find(call, is_same) if known is not None else None
         if earlier is not None:
             node.disown(Place(earlier.trace_id, earlier.span_id))
+            node.repeats = call.clock == earlier.clock
             continue
-        inner = next((pair for pair in kept if _is_same(call, pair[0])), None)
+        inner = next((pair for pair in kept if is_same(call, pair[0])), None)
         if inner is None or inner[1].usage is None or node.usage is None:
             kept.append((call, node))
         else:
             complete_usage(inner[1].usage, node.usage)
             inner[0].tokens = _tokens_of(inner[1].usage)
             node.disown(inner[1].place)
+            node.repeats = call.clock == inner[0].clock
     if known is not None:
-        for call, _ in kept:
-            known.add(call)
+        for call, node in kept:
+            if is_same is _is_same or not (call.tells_id and node.span.parent_id):
+                known.add(call)
 
 
 def _describe(node: Node, response: int, project_of: ProjectOf) -> ModelCall:
@@ -168,7 +196,26 @@ def _describe(node: Node, response: int, project_of: ProjectOf) -> ModelCall:
         span.trace_id,
         span.span_id,
         node.facts.counts_starts_twice is True,
+        _hash_name(node.placed.scope.name),
+        bool(node.facts.response_id),
     )
+
+
+def _answer_of(node: Node) -> int:
+    """What stands for what the model said: its text, or the tools that it called; 0 where it is not told."""
+    message = node.facts.choices[0].get("message") if node.facts.choices else None
+    if not isinstance(message, dict):
+        return 0
+    content, calls = message.get("content"), message.get("tool_calls")
+    if isinstance(content, list):
+        content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    told = [content or "", _calls_in(calls)]
+    return hash_id(encode_text(told)) if any(told) else 0
+
+
+def _calls_in(calls: object) -> list[object]:
+    functions = [call.get("function") for call in calls or () if isinstance(call, dict)]  # type: ignore[attr-defined]  # a list, or not read
+    return [[f.get("name"), parse(f.get("arguments"))] for f in functions if isinstance(f, dict)]
 
 
 def _is_same(one: ModelCall, other: ModelCall) -> bool:
@@ -179,6 +226,17 @@ def _is_same(one: ModelCall, other: ModelCall) -> bool:
         and one.project == other.project
         and one.span_id != other.span_id
         and (agree(one.tokens, other.tokens) or _exceeds(one, other) or _exceeds(other, one))
+    )
+
+
+def _is_same_answer(one: ModelCall, other: ModelCall) -> bool:
+    outer, inner = (one, other) if one.start_ns <= other.start_ns else (other, one)
+    return (
+        one.scope != other.scope
+        and one.clock == other.clock
+        and not (one.tells_id and other.tells_id)
+        and inner.end_ns <= outer.end_ns
+        and _is_same(one, other)
     )
 
 

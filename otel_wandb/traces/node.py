@@ -13,6 +13,11 @@ from otel_wandb.traces.usage import usage_of
 MODEL_KINDS: Final[frozenset[Kind]] = frozenset(("chat", "embeddings", "rerank"))
 """What spends tokens itself."""
 
+BORDERS: Final[frozenset[Kind]] = frozenset(
+    ("tool", "agent", "workflow", "retrieval", "guardrail", "evaluation")
+)
+"""A model call below one of these is another call than the one above it."""
+
 
 class Place(NamedTuple):
     """Where a call is."""
@@ -38,6 +43,7 @@ class Node:
         "parent",
         "placed",
         "question",
+        "repeats",
         "reported",
         "same_call",
         "span",
@@ -54,13 +60,15 @@ class Node:
         self.kind: Kind = facts.kind or "other"
         self.parent: Node | None = None
         self.children: list[Node] = []
-        self.failed = 1 if span.status_code == STATUS_ERROR else 0
+        self.failed = 1 if span.status_code == STATUS_ERROR or facts.fault is not None else 0
         self.fine = 1 - self.failed
         self.usage = usage_of(facts) if facts.usage else None
         self.reported: dict[str, int] | None = None
         """Tokens that are told here and were spent below."""
         self.same_call: Place | None = None
         """The span of the same model call that counts these tokens."""
+        self.repeats = False
+        """Another span of this process, which is not above or below, is the same model call and counts."""
         self.spends_below = False
         self.carriers: list[Node] = []
         """Model calls below that count their tokens, with no border between."""

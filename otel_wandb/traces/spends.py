@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from otel_wandb.metrics.from_spans import Labels, Spend
+from otel_wandb.metrics.from_spans import Spend
+from otel_wandb.metrics.observed import Labels
 from otel_wandb.metrics.sorting import is_route
 from otel_wandb.metrics.spending import PriceOf
 from otel_wandb.traces.node import Node
@@ -34,7 +35,7 @@ def read_spend(node: Node, price_of: PriceOf, cost_by: Sequence[str]) -> Spend |
     price = price_of(facts.provider, answered, usage, node.span.start_ns)
     model = facts.model or facts.response_model or ""
     labels = _read_labels(node, cost_by) if cost_by else ()
-    return Spend(node.span.span_id, node.span.end_ns, facts.provider, model, answered, usage, price, labels)
+    return Spend(facts.provider, model, answered, usage, price, labels)
 
 
 def _read_labels(node: Node, cost_by: Sequence[str]) -> Labels:

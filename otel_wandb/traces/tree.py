@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Final
 
 from otel_wandb.conventions import BUILT_IN, Reader, read_span
-from otel_wandb.conventions.facts import Kind
 from otel_wandb.records import (
     FLAG_HAS_IS_REMOTE,
     FLAG_IS_REMOTE,
@@ -21,15 +20,11 @@ from otel_wandb.records import (
 )
 from otel_wandb.traces.finished import Earlier, FinishedTrace
 from otel_wandb.traces.halves import join_halves
-from otel_wandb.traces.node import MODEL_KINDS, Node
+from otel_wandb.traces.node import BORDERS, MODEL_KINDS, Node
 from otel_wandb.traces.usage import complete_usage
 
 _NO_ID: Final = "0" * 16
 _NOISE: Final = (" http send", " http receive")
-_BORDERS: Final[frozenset[Kind]] = frozenset(
-    ("tool", "agent", "workflow", "retrieval", "guardrail", "evaluation")
-)
-"""A model call below one of these is another call than the one above it."""
 
 
 class Tree:
@@ -73,7 +68,7 @@ class Tree:
         parent_id = self._unfolded(node.span.parent_id)
         if not parent_id or parent_id == _NO_ID or parent_id in self._by_id:
             return None  # in the last case it is in a circle, of which this is the first
-        lost = trace.reason == "end" and parent_id not in trace.memory and _is_local_parent(node.span)
+        lost = trace.reason == "end" and parent_id not in trace.memory and is_local_parent(node.span)
         return None if lost else parent_id
 
     def turn_id_of(self, node: Node, trace: FinishedTrace) -> str:
@@ -83,7 +78,7 @@ class Tree:
             if parent_id not in trace.memory:
                 break
             top_id, parent_id = parent_id, trace.memory[parent_id].parent_id
-        is_open = trace.reason == "subtree" and parent_id and _is_local_parent(node.span)
+        is_open = trace.reason == "subtree" and parent_id and is_local_parent(node.span)
         return parent_id if is_open else top_id
 
     def _link(self) -> None:
@@ -132,7 +127,8 @@ def is_asgi_noise(span: Span) -> bool:
     )
 
 
-def _is_local_parent(span: Span) -> bool:
+def is_local_parent(span: Span) -> bool:
+    """Whether the parent, if there is one, was in the same process."""
     if span.flags & FLAG_HAS_IS_REMOTE:
         return not span.flags & FLAG_IS_REMOTE
     return span.kind not in (SPAN_KIND_SERVER, SPAN_KIND_CONSUMER)
@@ -178,7 +174,7 @@ def _roll_up(descending: list[Node]) -> None:
             parent.spends_below = True
             if node.usage is not None and node.kind in MODEL_KINDS:
                 parent.carriers.append(node)
-            if node.carriers and node.kind not in _BORDERS:
+            if node.carriers and node.kind not in BORDERS:
                 parent.carriers.extend(node.carriers)
         if node.question is not None and (parent.question is None or node.asked_ns <= parent.asked_ns):
             parent.question, parent.asked_ns = node.question, node.asked_ns

@@ -33,15 +33,19 @@ def usage_of(facts: Facts) -> dict[str, int] | None:
 
 
 def _include_parts(facts: Facts, usage: dict[str, int]) -> None:
-    """A part larger than the whole: this producer counts it beside the whole, not in it."""
+    """Makes input and output whole, where the producer counts parts of them beside them.
+
+    That is certain where a part is larger than its whole, or where the total is the sum of all.
+    """
     cached = usage.get("cache_read_input_tokens", 0) + usage.get("cache_creation_input_tokens", 0)
-    given = usage.get("input_tokens", 0)
-    if cached > given:
+    reasoning = usage.get("reasoning_tokens", 0)
+    given, made = usage.get("input_tokens", 0), usage.get("output_tokens", 0)
+    beside = usage.get("total_tokens", 0) - given - made
+    clear = cached != reasoning
+    if cached > given or (cached and (beside == cached + reasoning or (clear and beside == cached))):
         usage["input_tokens"] = given + cached
         facts.warn("usage_input_without_cache")
-    reasoning = usage.get("reasoning_tokens", 0)
-    made = usage.get("output_tokens", 0)
-    if reasoning > made:
+    if reasoning > made or (reasoning and (beside == cached + reasoning or (clear and beside == reasoning))):
         usage["output_tokens"] = made + reasoning
         facts.warn("usage_output_without_reasoning")
 

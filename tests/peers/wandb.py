@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -134,6 +135,30 @@ class WandbPeer:
     def alerts(self) -> list[dict[str, Any]]:
         """All alerts; `delivered` is 0 where the title was sent less than its wait duration ago."""
         return list(self._ask("GET", "alerts"))
+
+    def views(self) -> list[dict[str, Any]]:
+        """All saved workspaces and reports; `spec` is the document of each."""
+        return [view | {"spec": json.loads(view["spec"])} for view in self._ask("GET", "views")]
+
+    def artifacts(self) -> list[dict[str, Any]]:
+        """All artifacts with their files, tables of rows among them."""
+        return list(self._ask("GET", "artifacts"))
+
+    def file(self, run_id: str, name: str) -> bytes | None:
+        """A file of a run that was uploaded."""
+        answer = self._control.get(f"{self.url}/__peer__/runs/{quote(run_id)}/files/{quote(name)}")
+        return answer.content if answer.status_code == 200 else None
+
+    def table(self, value: dict[str, Any]) -> dict[str, Any]:
+        """The table that a value of a history refers to, as its artifact has it."""
+        return dict(json.loads(self.client_artifact(value["artifact_path"])))
+
+    def client_artifact(self, address: str) -> bytes:
+        """The file of a committed artifact at an address such as `wandb-client-artifact://ID/NAME`."""
+        name = quote(address.removeprefix("wandb-client-artifact://"))
+        answer = self._control.get(f"{self.url}/__peer__/client-artifacts/{name}")
+        answer.raise_for_status()
+        return answer.content
 
     def requests(self, path: str = "", *, op: str = "") -> list[dict[str, Any]]:
         """The requests of clients with `path` in their path, for the GraphQL operation `op`."""

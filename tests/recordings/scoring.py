@@ -90,7 +90,7 @@ def score(expected: Json, calls: list[Json], spans: dict[str, RecordedSpan]) -> 
         if call is not None:
             _look_for_inventions(result, span_id, entry, call, spans[span_id], entries)
     _judge_usage(result, entries, by_id, spans)
-    _judge_tree(result, calls, by_id, spans)
+    _judge_tree(result, calls, by_id, spans, entries)
     return result
 
 
@@ -140,13 +140,18 @@ def _usage_of(call: Json, key: str) -> int:
 
 
 def _judge_tree(
-    result: Score, calls: list[Json], by_id: dict[str, Json], spans: dict[str, RecordedSpan]
+    result: Score,
+    calls: list[Json],
+    by_id: dict[str, Json],
+    spans: dict[str, RecordedSpan],
+    entries: Json,
 ) -> None:
     """Each span is one call, in its trace and under its parent, and has an exception where it failed."""
     for span_id, span in spans.items():
         call = by_id.get(span_id)
         parent = span.parent if span.parent in spans else None
-        want = {"trace_id": span.trace, "parent_id": parent, "failed": span.failed}
+        failed = span.failed or "error" in entries.get(span_id, {}).get("expect", {})
+        want = {"trace_id": span.trace, "parent_id": parent, "failed": failed}
         got = None
         if call is not None:
             told_parent = call.get("parent_id")

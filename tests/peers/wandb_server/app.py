@@ -114,6 +114,13 @@ class Backend:
             sql = "SELECT kind,name,size,uploaded FROM artifact_files"
             sql += " WHERE artifact=? AND kind<>'manifest-stub'"
             return [made | {"files": storage.rows(sql, made["id"])} for made in artifacts]
+        if name.startswith("client-artifacts/"):
+            client_id, _, file = name.removeprefix("client-artifacts/").partition("/")
+            sql = "SELECT f.content FROM client_ids c JOIN artifacts a ON a.id=c.artifact"
+            sql += " JOIN artifact_files f ON f.artifact=a.id AND f.uploaded=1"
+            sql += " WHERE a.state='COMMITTED' AND f.kind='file' AND c.client_id=? AND f.name=?"
+            found = storage.row(sql, client_id, file)
+            return found and found["content"]
         if name == "runs":
             return [storage.describe(run) for run in storage.rows("SELECT * FROM runs ORDER BY key")]
         run_id, _, what = name.removeprefix("runs/").partition("/")

@@ -8,7 +8,7 @@ import secrets
 import time
 from typing import Final
 
-from tests.peers.wandb_server.storage import Row, Storage
+from tests.peers.wandb_server.storage import Refusal, Row, Storage
 
 _PROJECT_ID: Final = "UHJvamVjdDox"
 _INTERNAL_ID: Final = "UHJvamVjdEludGVybmFsSWQ6MQ=="
@@ -39,6 +39,8 @@ class Artifacts:
             )
             same = latest and given.get("enableDigestDeduplication") and latest["digest"] == given["digest"]
             made = latest if latest and same else self._insert(given, place, name, latest)
+            sql = "INSERT OR IGNORE INTO client_ids(client_id, artifact) VALUES(?,?)"
+            self.storage.run_sql(sql, given.get("clientID"), made["id"])
         latest_id = {"id": latest["id"]} if latest else None
         artifact = {
             "id": made["id"],
@@ -114,8 +116,9 @@ class Artifacts:
         return {"useArtifact": {"artifact": {"id": v["input"]["artifactID"]}}}
 
     def ClientIDMapping(self, v: Row, base: str) -> Row:
-        found = self.storage.row("SELECT id FROM artifacts WHERE client_id=?", v["clientID"])
-        return {"clientIDMapping": {"serverID": found["id"]} if found else None}
+        sql = "SELECT artifact FROM client_ids WHERE client_id=?"
+        found = self.storage.row(sql, v["clientID"])
+        return {"clientIDMapping": {"serverID": found["artifact"]} if found else None}
 
     def ArtifactType(self, v: Row, base: str) -> Row:
         sql = "SELECT type FROM artifacts WHERE name=? AND project=? LIMIT 1"
@@ -194,7 +197,30 @@ class Views:
         page = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
         return {"models": {"pageInfo": page, "edges": edges}}
 
+    def View(self, v: Row, base: str) -> Row:
+        """The views of a project by kind and name, the youngest first."""
+        place = (str(v.get("entityName") or self.storage.entity), str(v.get("name")))
+        if not self._has_project(*place):
+            return {"project": None}
+        found = self.storage.rows(
+            "SELECT * FROM views WHERE entity=? AND project=? AND type=ifnull(?,'runs')"
+            " AND name=ifnull(?,name) ORDER BY updated_at DESC",
+            *(*place, v.get("viewType"), v.get("viewName")),
+        )
+        nodes = [
+            {"id": view["id"], "displayName": view["display_name"], "spec": view["spec"]} for view in found
+        ]
+        return {"project": {"allViews": {"edges": [{"node": node} for node in nodes]}}}
+
+    def _has_project(self, entity: str, project: str) -> bool:
+        sql = "SELECT 1 FROM projects WHERE entity=?1 AND name=?2 UNION"
+        return bool(
+            self.storage.row(sql + " SELECT 1 FROM runs WHERE entity=?1 AND project=?2", entity, project)
+        )
+
     def UpsertView2(self, v: Row, base: str) -> Row:
+        if not self._has_project(v.get("entityName") or self.storage.entity, v.get("projectName") or ""):
+            raise Refusal(f"project {v.get('entityName')}/{v.get('projectName')} not found", 404)
         old = self.storage.row("SELECT * FROM views WHERE id=?", v["id"]) if v.get("id") else None
         view_id = old["id"] if old else _make_id("View")
         given = {

@@ -112,6 +112,17 @@ class Runs:
         stride = -(-len(page) // max(1, int(v["pageSize"]))) or 1
         return {"project": {"run": None if run is None else {"history": page[::stride]}}}
 
+    def RunFiles(self, v: Row, base: str) -> Row:
+        run = self.storage.find_run(v["run"], v.get("entity"), v.get("project"))
+        if run is None:
+            return {"project": {"run": None}}
+        names = json.dumps(v.get("names") or [])
+        sql = "SELECT name, size FROM files WHERE run=?1 AND uploaded=1"
+        sql += " AND (json_array_length(?2)=0 OR name IN (SELECT value FROM json_each(?2))) LIMIT ?3"
+        found = self.storage.rows(sql, run["key"], names, v.get("limit") or 50)
+        edges = [{"node": {"name": file["name"], "sizeBytes": file["size"]}} for file in found]
+        return {"project": {"run": {"files": {"edges": edges}}}}
+
     def RunStoppedStatus(self, v: Row, base: str) -> Row:
         run = self.storage.find_run(v["runId"], v.get("entityName"), v.get("projectName"))
         return {"project": {"run": {"stopped": bool(run and run["stopped"])}}}
