@@ -32,7 +32,7 @@ def peer() -> Iterator[WebhookPeer]:
 @pytest.fixture
 def house(peer: WebhookPeer, tmp_path: Path) -> Iterator[AlertHouse]:
     """One route, `pager`, besides the two that are always there."""
-    pager = {"url": peer.url, "secret_variable": "PAGER_SECRET", "timeout_s": 2.0}
+    pager = {"url": peer.url, "secret_variable": "PAGER_SECRET", "timeout_s": 5.0}
     house = AlertHouse(tmp_path, {"routes": {"pager": pager}}, environ={"PAGER_SECRET": SECRET})
     yield house
     house.close()
