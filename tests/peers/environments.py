@@ -27,6 +27,11 @@ REQUIREMENTS = {
     "weave-clickhouse": "tests/peers/weave_server/requirements-clickhouse.txt",
     "weave-sqlite": "tests/peers/weave_server/requirements-sqlite.txt",
     "weave-conversion": "tests/peers/weave_server/requirements-conversion.txt",
+    "drift-evidently": "benchmarks/drift_peers/requirements-evidently.txt",
+    "drift-frouros": "benchmarks/drift_peers/requirements-frouros.txt",
+    "drift-nannyml": "benchmarks/drift_peers/requirements-nannyml.txt",
+    "drift-river": "benchmarks/drift_peers/requirements-river.txt",
+    "drift-whylogs": "benchmarks/drift_peers/requirements-whylogs.txt",
 }
 """The peers that have an environment, and the file of exact pins that each is made from."""
 
