@@ -51,7 +51,7 @@ class Plan(NamedTuple):
 
     @property
     def null_streams(self) -> int:
-        return max(self.repetitions // 50, 4)
+        return max(self.repetitions // 25, 4)
 
     @property
     def long_runs(self) -> int:
@@ -59,15 +59,15 @@ class Plan(NamedTuple):
 
     @property
     def delays(self) -> int:
-        return max(self.repetitions // 100, 5)
+        return max(self.repetitions // 25, 5)
 
     @property
     def dependent(self) -> int:
-        return max(self.repetitions // 10, 30)
+        return max(self.repetitions // 4, 30)
 
     @property
     def singles(self) -> int:
-        return max(self.repetitions // 25, 8)
+        return max(self.repetitions // 10, 8)
 
     @property
     def streams(self) -> int:

@@ -109,41 +109,37 @@ def _summary(groups: Sequence[Group], methods: Sequence[Method], scores: Scores)
                 f"{total.false_per_1000:.1f}",
                 f"{100 * total.disturbed:.0f} %",
                 f"{100 * total.found:.0f} %",
+                f"{100 * total.by_chance:.0f} %",
                 f"{1e3 * method.seconds / total.windows:.1f}",
             ]
         )
-    head = ["", "raw values", "false / 1,000", "disturbed", "found", "ms a window"]
+    head = ["", "raw values", "false / 1,000", "disturbed", "found", "by chance", "ms a window"]
     note = (
         "Means over the groups that a method is made for. Disturbed: streams with a false alarm in any "
-        "window without a change. What always alarms finds every change, so read the columns together."
+        f"window without a change. By chance: as many false alarms find that part in {AFTER} windows."
     )
     return Table("Overall", head, rows, note)
 
 
 def _wins(groups: Sequence[Group], scores: Scores, own: str) -> Table:
-    won = wins(groups, scores, own)
+    quiet = {
+        name: by_group
+        for name, by_group in scores.items()
+        if overall(groups, by_group).false_per_1000 <= _LOUD
+    }
     rows = [
         [
             win.group,
-            win.method,
-            _found_cell(win.theirs),
             _found_cell(win.ours),
-            f"{win.their_false:.1f}",
-            f"{win.our_false:.1f}",
-            f"{100 * win.by_chance:.0f} %",
+            "; ".join(f"{name} ({_found_cell(score)})" for name, score in win.others.items()),
         ]
-        for win in won
-        if win.their_false <= _LOUD
+        for win in wins(groups, quiet, own)
     ]
-    loud = sorted({win.method for win in won if win.their_false > _LOUD})
-    head = ["", "method", "found, delay", "ours", "its false / 1,000", "ours", "by chance"]
     note = (
-        f"Compared with “{own}”: found more often, or as often and sooner. The false alarms are the means of "
-        f"all groups, which is what it was bought with; so many find that part in {AFTER} windows by chance."
+        f"Found more often than by “{own}”, or as often and sooner. What that was bought with stands above: "
+        f"false alarms, and what these find by chance. Methods with more than {_LOUD} in 1,000 are left out."
     )
-    if loud:
-        note += f" Left out, with more than {_LOUD} false alarms in 1,000 windows: {', '.join(loud)}."
-    return Table("Where another method wins", head, rows, note)
+    return Table("Where others win", ["", "ours", "others"], rows, note)
 
 
 def _units(methods: Sequence[Method]) -> Table:

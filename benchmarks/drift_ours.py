@@ -21,7 +21,6 @@ from otel_wandb.statistics.distances import Counts, Figures
 BUDGETS: Final = (1_000, 57_600)
 """Windows to a false alarm: the second is 40 metrics, hourly, half a false alarm a month."""
 _LEVEL: Final = 0.05
-_WINDOW_DRAWS: Final = 199
 _BETS: Final = np.array(BETS)
 
 
@@ -144,7 +143,6 @@ def _by_counts(group: Group) -> tuple[list[int], float]:
         two_sample_strata(
             [(bags[""], window)],
             order=binning.order,
-            draws=_WINDOW_DRAWS,
             seed=group.seed + index,
             only_decisive=True,
         ).p_value

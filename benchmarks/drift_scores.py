@@ -74,6 +74,11 @@ class Overall(NamedTuple):
     windows: int
     """That it judged in all, of these groups."""
 
+    @property
+    def by_chance(self) -> float:
+        """The part of changes that so many false alarms find in as many windows as are looked at."""
+        return 1 - (1 - min(self.false_per_1000 / 1000, 1)) ** AFTER
+
 
 def overall(groups: Sequence[Group], scores: Mapping[str, Score]) -> Overall:
     """The means over the groups that it was on."""
@@ -92,34 +97,28 @@ def _mean(values: Sequence[float | None]) -> float:
 
 
 class Win(NamedTuple):
-    """A group on which another method was better."""
+    """A group on which other methods were better than ours."""
 
     group: str
-    method: str
-    theirs: Score
     ours: Score
-    their_false: float
-    """Over all groups, in 1,000 windows."""
-    our_false: float
-
-    @property
-    def by_chance(self) -> float:
-        """The part of changes that so many false alarms find in as many windows as are looked at."""
-        return 1 - (1 - min(self.their_false / 1000, 1)) ** AFTER
+    others: dict[str, Score]
 
 
 def wins(groups: Sequence[Group], scores: Mapping[str, Mapping[str, Score]], own: str) -> list[Win]:
-    """Where another method found more, or as much and sooner."""
-    false = {name: overall(groups, by_group).false_per_1000 for name, by_group in scores.items()}
+    """Where others found more, or as much and sooner."""
     won = []
     for group in groups:
         mine = scores[own].get(group.name)
-        for name, by_group in scores.items():
-            theirs = by_group.get(group.name)
-            if name.startswith("ours") or mine is None or theirs is None:
-                continue
-            if _rank(theirs) > _rank(mine):
-                won.append(Win(group.name, name, theirs, mine, false[name], false[own]))
+        if mine is None or mine.found is None:
+            continue
+        others = {
+            name: by_group[group.name]
+            for name, by_group in scores.items()
+            if group.name in by_group and not name.startswith("ours")
+        }
+        better = {name: theirs for name, theirs in others.items() if _rank(theirs) > _rank(mine)}
+        if better:
+            won.append(Win(group.name, mine, better))
     return won
 
 

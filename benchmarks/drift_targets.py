@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from typing import Final, NamedTuple
 
@@ -31,9 +31,11 @@ RAW: Final = "SciPy KS on raw values"
 OURS: Final = "exponential, scale 3"
 _LEVEL: Final = 0.05
 _CHUNK: Final = 25
-_CALIBRATION_DRAWS: Final = 199
-"""A test is exact at any number of draws; a twentieth of 200 is whole."""
-_BEFORE: Final = 8
+_DRAWS: Final = 999
+"""As by default. A test is valid at any number, but with few the least p-values of several statistics are
+tied, which makes it timid."""
+_BEFORE: Final = (8, 40)
+"""Windows before the change."""
 _LONGEST: Final = 80
 _POWER_SIZE: Final = (5000, 1000)
 _POWER_GOALS: Final = {"×1.10": 0.80, "2 % ×10": 0.85}
@@ -91,7 +93,7 @@ def reject_all(cells: Sequence[Cell], repetitions: int, executor: Executor) -> l
 def measure_calibration(repetitions: int, executor: Executor) -> tuple[list[Finding], Table]:
     """T1: how often a window without a change is called different, at a nominal 5 %."""
     names = [*BINNINGS, RAW]
-    cells = [(name, n, m, NOTHING, _CALIBRATION_DRAWS) for name in names for n, m in SIZES]
+    cells = [(name, n, m, NOTHING, _DRAWS) for name in names for n, m in SIZES]
     rejections = reject_all(cells, repetitions, executor)
     by_name = {name: rejections[i * len(SIZES) : (i + 1) * len(SIZES)] for i, name in enumerate(names)}
     findings = [_calibration_finding(name, by_name[name], repetitions) for name in BINNINGS]
@@ -116,7 +118,7 @@ def _calibration_finding(name: str, counts: Sequence[int], repetitions: int) -> 
 def measure_power(repetitions: int, executor: Executor) -> tuple[list[Finding], Table]:
     """T2: how often a change is seen in one window."""
     binnings = (OURS, "32 quantiles and tails", "OTel's default bounds", RAW)
-    cells = [(name, *_POWER_SIZE, change, 999) for name in binnings for change in CHANGES.values()]
+    cells = [(name, *_POWER_SIZE, change, _DRAWS) for name in binnings for change in CHANGES.values()]
     counts = reject_all(cells, repetitions, executor)
     by_name = {
         name: dict(zip(CHANGES, counts[i * len(CHANGES) :], strict=False)) for i, name in enumerate(binnings)
@@ -219,53 +221,86 @@ def _run_length(budget: int, alarms: int, windows: int) -> Finding:
     )
 
 
-def watch_change(task: tuple[str, int]) -> list[float]:
+def watch_change(task: tuple[str, int, int]) -> list[float]:
     """The p-values of some windows without a change and those after it, until the largest budget alarms."""
-    name, stream = task
+    name, before, stream = task
     rng = np.random.default_rng(seed_of("delay", name, stream))
-    early = draw_latencies(rng, (1, _BEFORE * WINDOW))
-    late = draw_latencies(rng, (1, _LONGEST * WINDOW), CHANGES[name])
     reference = draw_latencies(rng, (1, REFERENCE))
+    late = draw_latencies(rng, (1, _LONGEST * WINDOW), CHANGES[name])
+    early = draw_latencies(rng, (1, before * WINDOW))
     group = Group("", "", WINDOW, reference, np.concatenate([early, late], axis=1))
     return _p_values(group, stream, max(BUDGETS))
 
 
+class Delays(NamedTuple):
+    """How many windows it took until the alarm, stream by stream; as long as was looked if it took longer."""
+
+    change: str
+    before: int
+    """Windows without a change, which the detector has learned from as well."""
+    budget: int
+    windows: list[int]
+    early: int
+    """Streams with an alarm before the change."""
+
+    def cells(self) -> list[str]:
+        """A row of the table."""
+        found = sum(delay < _LONGEST for delay in self.windows) / len(self.windows)
+        median, late = np.quantile(self.windows, (0.5, 0.9))
+        shown = (f"{delay:.3g}" if delay < _LONGEST else f"> {_LONGEST}" for delay in (median, late))
+        return [
+            self.change,
+            str(self.before),
+            f"{self.budget:,}",
+            f"{100 * found:.0f} %",
+            *shown,
+            str(self.early),
+        ]
+
+
 def measure_delay(streams: int, executor: Executor) -> tuple[list[Finding], Table]:
     """T4: windows from a change to the alarm."""
-    tasks = [(name, stream) for name in CHANGES for stream in range(streams)]
-    found = list(executor.map(watch_change, tasks))
-    findings, rows = [], []
-    for i, name in enumerate(CHANGES):
-        p_values = found[i * streams : (i + 1) * streams]
-        for budget in BUDGETS:
-            alarms = [sum_up(values, budget)[1] for values in p_values]
-            delays = [d for stream in alarms for d in list(_delays(stream))[:1]]
-            early = sum(any(alarm < _BEFORE for alarm in stream) for stream in alarms)
-            rows.append([name, f"{budget:,}", *_delay_cells(delays, streams, early)])
-            if goal := _DELAY_GOALS.get((name, budget)):
-                findings.append(_delay_finding(name, budget, goal, delays, streams))
-    head = ["", "A", "found", "median", "90 %", "early"]
+    found = [
+        delays
+        for before in _BEFORE
+        for name in CHANGES
+        for delays in _delays(name, before, streams, executor)
+    ]
+    findings = [
+        _delay_finding(delays, goal)
+        for delays in found
+        if (goal := _DELAY_GOALS.get((delays.change, delays.budget)))
+    ]
+    head = ["", "windows before", "A", "found", "median", "90 %", "early"]
     note = (
-        f"Windows of {WINDOW}, {_BEFORE} before the change, {streams} streams; sought for {_LONGEST} windows."
+        f"Reference {REFERENCE:,}, windows of {WINDOW}, {streams} streams, sought for {_LONGEST} windows. "
+        "What came before the change is learned from, and so is what comes after: a small change is found "
+        "soon or not at all."
     )
-    return findings, Table("T4: windows from a change to the alarm", head, rows, note)
+    return findings, Table("T4: windows from a change to the alarm", head, [d.cells() for d in found], note)
 
 
-def _delays(alarms: Sequence[int]) -> Iterator[int]:
-    return (alarm - _BEFORE + 1 for alarm in alarms if alarm >= _BEFORE)
+def _delays(name: str, before: int, streams: int, executor: Executor) -> list[Delays]:
+    p_values = list(executor.map(watch_change, ((name, before, stream) for stream in range(streams))))
+    found = []
+    for budget in BUDGETS:
+        alarms = [sum_up(values, budget)[1] for values in p_values]
+        late = [[alarm - before + 1 for alarm in stream if alarm >= before] for stream in alarms]
+        windows = [stream[0] if stream else _LONGEST for stream in late]
+        early = sum(any(alarm < before for alarm in stream) for stream in alarms)
+        found.append(Delays(name, before, budget, windows, early))
+    return found
 
 
-def _delay_cells(delays: Sequence[int], streams: int, early: int) -> list[str]:
-    if not delays:
-        return ["0 %", "", "", str(early)]
-    found = f"{100 * len(delays) / streams:.0f} %"
-    return [found, f"{statistics.median(delays):g}", f"{np.quantile(delays, 0.9):.0f}", str(early)]
-
-
-def _delay_finding(name: str, budget: int, goal: int, delays: Sequence[int], streams: int) -> Finding:
-    waited = sorted([*delays, *[_LONGEST] * (streams - len(delays))])
-    median = statistics.median(waited)
-    late = sum(delay > goal for delay in waited)
-    met = True if median <= goal else judge(late, streams, 0, 0.5)
-    what = f"median delay, {name}, A = {budget:,}"
-    return Finding("T4", what, f"≤ {goal} windows", f"{median:g} (90 %: {np.quantile(waited, 0.9):.0f})", met)
+def _delay_finding(delays: Delays, goal: int) -> Finding:
+    streams = len(delays.windows)
+    median = statistics.median(delays.windows)
+    missed = judge(sum(delay > goal for delay in delays.windows), streams, 0, 0.5) is False
+    what = f"median delay, {delays.change}, A = {delays.budget:,}, {delays.before} windows before the change"
+    return Finding(
+        "T4",
+        what,
+        f"≤ {goal} windows",
+        f"{median:g} (90 %: {np.quantile(delays.windows, 0.9):.0f})",
+        True if median <= goal else False if missed else None,
+    )
