@@ -92,7 +92,10 @@ median of no requests, is left out.
 
 - Names in keys are identifiers: `POST /chat` is `POST_chat`. What a name stands for is in the `keys` of the
   run's config, where it is not the same. A name that is taken already ends in four hexadecimal digits, and
-  one that keys of our own begin with ends in `_`.
+  one that keys of our own begin with ends in `_`: an `error.type` called `total` is in `errors/total__count`.
+  `/chat` and `/chat/` are two operations. A value of more than 128 characters is cut, and ends in a digest.
+- The unit that an instrument tells is believed where it is one of time; a duration of any other unit has that
+  of its specification. A span's times need no unit.
 - {MAX_SUBJECTS} of a kind have charts of their own: those that were the most frequent of the day before, then
   the first that come; of versions, the first {MOST_SHOWN} of the day. All others are one, exactly, under the
   names that stand at the end of this page.

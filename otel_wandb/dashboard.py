@@ -160,7 +160,7 @@ def _render(dashboard: Dashboard) -> Iterator[str]:
 def _render_panels(section: Section) -> Iterator[str]:
     width = max(len(panel.title) for panel in section.panels)
     for panel in section.panels:
-        lines = panel.selects or " ".join(panel.keys)
+        lines = panel.table or panel.selects or " ".join(panel.keys)
         stacked = ", stacked" if panel.stacked else ""
         axis = "" if panel.axis == TIME else f", over {panel.axis}"
         yield f"  {panel.title:{width}}  {lines}{stacked}{axis}"

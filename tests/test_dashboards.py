@@ -30,6 +30,9 @@ import wandb_workspaces.workspaces as ws
 workspace = ws.Workspace.from_url(sys.argv[1])
 panels = {}
 for section in workspace.sections:
+    if section.name == "Requests":
+        panels[section.name] = [panel.table_name for panel in section.panels]
+        continue
     drawn = [panel._to_model().config for panel in section.panels]
     panels[section.name] = [[c.chart_title, c.x_axis, c.metrics, c.metric_regex, c.plot_type] for c in drawn]
 print(json.dumps([workspace.name, workspace.runset_settings.filters, panels]))
@@ -195,7 +198,12 @@ class TestPlan:
         sections = rag["spec"]["section"]["panelBankConfig"]["sections"]
         (operations,) = [one for one in sections if one["name"] == "Latency of each operation"]
         assert [panel["config"]["chartTitle"] for panel in operations["panels"]] == ["HTTP /chat"]
-        assert [one["name"] for one in sections if one["isOpen"]] == ["Latency", "Errors", "Throughput"]
+        assert [one["name"] for one in sections if one["isOpen"]] == [
+            "Latency",
+            "Errors",
+            "Throughput",
+            "Requests",
+        ]
 
     def test_services_may_be_chosen_known_or_not(self, stored: None) -> None:
         names = [view["displayName"] for view in planned("--service", "rag", "--service", "new")]
@@ -276,6 +284,7 @@ class TestSaved:
             "line",
         ]
         assert panels["Tokens and cost"][-1][3:] == ["^cost/http_route_.+_usd$", "stacked-area"]
+        assert panels["Requests"] == ["requests", "slow_requests"]
         assert "Renamed" in read_back(project, url)[2]
         assert "was changed" in run("--apply").output
         assert len(project.views()) == 1

@@ -29,7 +29,7 @@ from otel_wandb.metrics.panels import TIME, Panel, Section
 from otel_wandb.metrics.runs import JOB_TYPE
 
 if TYPE_CHECKING:
-    from wandb_workspaces.reports.v2.interface import LinePlot
+    from wandb_workspaces.reports.v2.interface import LinePlot, WeavePanelSummaryTable
     from wandb_workspaces.workspaces import Section as PanelSection
 
 _KIND: Final = "project-view"
@@ -145,19 +145,25 @@ def make_spec(dashboard: Dashboard) -> dict[str, object]:
 def _make_section(section: Section) -> PanelSection:
     import wandb_workspaces.workspaces as ws
 
-    rows = min(_MOST_ROWS, -(-len(section.panels) // _COLUMNS))
+    columns = 1 if all(panel.table for panel in section.panels) else _COLUMNS
+    rows = min(_MOST_ROWS, -(-len(section.panels) // columns))
     return ws.Section(
         name=section.title,
         panels=[_make_panel(section.title, panel) for panel in section.panels],
         is_open=section.open,
-        layout_settings=ws.SectionLayoutSettings(columns=_COLUMNS, rows=rows),
+        layout_settings=ws.SectionLayoutSettings(columns=columns, rows=rows),
         panel_settings=ws.SectionPanelSettings(x_axis=section.panels[0].axis),
     )
 
 
-def _make_panel(section: str, panel: Panel) -> LinePlot:
-    from wandb_workspaces.reports.v2.interface import LinePlot
+def _make_panel(section: str, panel: Panel) -> LinePlot | WeavePanelSummaryTable:
+    from wandb_workspaces.reports.v2.interface import LinePlot, WeavePanelSummaryTable
 
+    identity = _short_digest("panel", section, panel.title, *panel.keys, panel.pattern or panel.table)
+    if panel.table:
+        table = WeavePanelSummaryTable(table_name=panel.table)
+        table._id = identity
+        return table
     plot = LinePlot(
         title=panel.title,
         x=panel.axis,
@@ -168,7 +174,7 @@ def _make_panel(section: str, panel: Panel) -> LinePlot:
         groupby=_GROUP if panel.axis == TIME else None,
         max_runs_to_show=_RUNS_SHOWN,
     )
-    plot._id = _short_digest("panel", section, panel.title, *panel.keys, panel.pattern)
+    plot._id = identity
     return plot
 
 

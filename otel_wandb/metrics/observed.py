@@ -87,12 +87,15 @@ class Part(msgspec.Struct, array_like=True):
 
     def merge(self, more: Part) -> None:
         """Count the values of the other, too."""
+        self.total = _add_totals(self.total, more.total) if self.count else more.total
         self.count += more.count
-        self.total = str(Fraction(self.total) + Fraction(more.total))
         self.smallest = min(self.smallest, more.smallest)
         self.largest = max(self.largest, more.largest)
         self.zeros += more.zeros
         for mine, theirs in ((self.positive, more.positive), (self.negative, more.negative)):
+            if not mine:
+                mine.update(theirs)
+                continue
             for index, count in theirs.items():
                 mine[index] = mine.get(index, 0) + count
 
@@ -101,7 +104,7 @@ class Part(msgspec.Struct, array_like=True):
         shift = max(_find_shift(self.positive), _find_shift(self.negative))
         return ExponentialHistogram(
             self.count,
-            Fraction(self.total) / _BILLION,
+            _read_total(self.total),
             self.smallest,
             self.largest,
             True,
@@ -215,6 +218,20 @@ def _count_any(amounts: Sequence[Amount], weight: int) -> Part:
         dict(positive),
         dict(negative),
     )
+
+
+def _add_totals(one: str, other: str) -> str:
+    try:
+        return str(int(one) + int(other))
+    except ValueError:  # they are not whole
+        return str(Fraction(one) + Fraction(other))
+
+
+def _read_total(text: str) -> Fraction:
+    try:
+        return Fraction(int(text), _BILLION)
+    except ValueError:
+        return Fraction(text) / _BILLION
 
 
 def _find_shift(buckets: Mapping[int, int]) -> int:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from otel_wandb.metrics.intervals import SECOND_NS, Calendar
@@ -77,6 +78,7 @@ def service_of(resource: Attributes) -> str:
     return name if isinstance(name, str) and name else UNKNOWN_SERVICE
 
 
+@lru_cache(maxsize=1024)  # it is asked for each call
 def run_id(service: str, bridge_id: str, period_ns: int, calendar: Calendar) -> str:
     """The id of the run in its project: readable, and another one where any of these is another.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -119,7 +120,7 @@ def sort_data(data: Sequence[Series], names: Names) -> Sorted:
         if split is None:
             found.others[other].append(series.value)
         else:
-            text = str(series.attributes.get(split.attribute, ""))[:_MAX_NAME]
+            text = _shorten(str(series.attributes.get(split.attribute, "")))
             found.split[other, split.kind][text].append(series.value)
     return found
 
@@ -160,7 +161,7 @@ def read_error(attributes: Attributes) -> str:
         status = attributes.get("http.response.status_code", attributes.get("http.status_code"))
         error = status if _is_server_error(status) else ""
     text = str(error)
-    return f"http_{text}" if text.isdigit() else text[:_MAX_NAME]
+    return f"http_{text}" if text.isdigit() else _shorten(text)
 
 
 def is_route(path: str) -> bool:
@@ -200,12 +201,20 @@ def _read_part(part: Part, attributes: Attributes) -> str:
         value = attributes.get(name)
         if value is None or value == "":
             continue
-        text = str(value)[:_MAX_NAME]
+        text = _shorten(str(value))
         if name in _METHOD_ATTRIBUTES:
             return text if text in _METHODS else part.absent
         if not part.route or is_route(text):
             return text
     return part.absent
+
+
+def _shorten(text: str) -> str:
+    """The text, or what begins like it and is another one for each longer text."""
+    if len(text) <= _MAX_NAME:
+        return text
+    digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=4).hexdigest()
+    return f"{text[: _MAX_NAME - len(digest) - 1]}~{digest}"
 
 
 def _is_server_error(status: object) -> bool:
