@@ -5,6 +5,7 @@
     journal/       segments: acknowledged, not yet finished           (journal.py)
     fronts/        the counters of each front process                 (fronts.py)
     config/        the settings that frames name, by digest
+    answers/       what somebody said to alarms of views              (view_answers.py)
     quarantine/    damaged segments and databases, kept for a look
     store.sqlite   what the bridge made                               (store.py)
     bridge.lock    locked by the bridge while it lives
@@ -110,6 +111,7 @@ class DataDir:
         self.journal = path / "journal"
         self.fronts = path / "fronts"
         self.config = path / "config"
+        self.answers = path / "answers"
         self.quarantine = path / "quarantine"
         self.store = path / "store.sqlite"
         self.lock_file = path / "bridge.lock"

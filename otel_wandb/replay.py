@@ -83,6 +83,13 @@ def replay_files(
         bridge.close()
 
 
+def merge_requests(paths: Sequence[Path]) -> Iterator[Request]:
+    """The requests of all files in event time, as `replay_files` takes them; what is no OTLP is left out."""
+    for item in _merge([_read(path) for path in paths]):
+        if isinstance(item.content, Request):
+            yield item.content
+
+
 def _read(path: Path) -> Iterator[_Item]:
     newest_ns = 0  # a file keeps its own order, also where its times go back
     for content in read_requests(path):

@@ -19,6 +19,7 @@ from otel_wandb.metrics.charts import SOURCES_PATTERN
 from otel_wandb.metrics.runs import RunKey
 from otel_wandb.metrics.sources import ToldSources, list_sources
 from otel_wandb.store import Snapshot, Store, StoredAlert
+from otel_wandb.view_answers import AnswerBox
 
 _FROZEN_AFTER_S = 60.0
 _ALERTS_SHOWN = 3
@@ -44,6 +45,8 @@ class Status:
     """The last ones."""
     sources: Sequence[ToldSources] = ()
     """From where latency, throughput and errors of each service count."""
+    answers: int = 0
+    """Answers to alarms of views that wait for the next row."""
 
     @property
     def bridge_sentence(self) -> str:
@@ -71,6 +74,7 @@ class Status:
             "dead_letters": self.dead_letters,
             "dead_feedback": self.dead_feedback,
             "fronts": self.fronts,
+            "answers_waiting": self.answers,
             "last_alerts": [plain_alert(alert) for alert in self.alerts],
             "sources": [
                 {
@@ -107,6 +111,8 @@ class Status:
         if self.dead_feedback:
             lines.append(f"dead letters {self.dead_feedback} scores that W&B refused for good")
         lines += [f"alert        {tell_alert(alert)}" for alert in self.alerts]
+        if self.answers:
+            lines.append(f"answers      {self.answers} to alarms of views, which wait for the next row")
         lines += [f"counts from  {_tell_sources(told)}" for told in self.sources]
         return "\n".join(lines)
 
@@ -136,6 +142,7 @@ def read_status(data_dir: DataDir, settings: Settings | None = None) -> Status:
         fronts=sum(front.alive for front in fronts),
         alerts=list_alerts(data_dir, last=_ALERTS_SHOWN),
         sources=sources,
+        answers=len(AnswerBox(data_dir.answers).read()),
     )
 
 

@@ -10,28 +10,30 @@ from pathlib import Path
 import msgspec
 
 from otel_wandb.views.definitions import Budget, Degradation, Drift, View, name_view
+from otel_wandb.views.reference import Reference
 
 
 def read_views(value: object, base: Path | None = None) -> str:
     """The one text for what is given, JSON; empty without views.
 
     A text of one line that does not begin with a bracket is the path of a YAML file, relative to `base`
-    (None: the working directory). Raises ValueError: a sentence.
+    (None: the working directory). A `reference` of a view may be the path of a file as well, relative to the
+    file that names it. Raises ValueError: a sentence.
     """
     if isinstance(value, str | Path):
         text = str(value).strip()
         if not text:
             return ""
         if text.startswith("[") or "\n" in text:
-            return _write(_parse(text), "")
+            return _write(_parse(text), "", base)
         file = (base or Path.cwd()) / Path(text).expanduser()
         try:
             content = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not text"
             raise ValueError(f"the file {file} cannot be read: {reason}") from None
-        return _write(_parse(content), f"in {file}: ")
-    return _write(value, "")
+        return _write(_parse(content), f"in {file}: ", file.parent)
+    return _write(value, "", base)
 
 
 def parse_views(text: str) -> tuple[View, ...]:
@@ -51,12 +53,12 @@ def _parse(text: str) -> object:
             raise ValueError(f"it is neither JSON nor YAML: {' '.join(str(error).split())}") from None
 
 
-def _write(told: object, where: str) -> str:
+def _write(told: object, where: str, base: Path | None) -> str:
     if told in (None, []):
         return ""
     if not isinstance(told, Sequence) or isinstance(told, str | bytes):
         raise ValueError(f"{where}it must be a list of views, such as `- {{view: slo, instrument: …}}`")
-    views = [_read(i, one, where) for i, one in enumerate(told)]
+    views = [_read(i, one, where, base) for i, one in enumerate(told)]
     names = Counter((type(view).__name__, name_view(view)) for view in views)
     for (kind, name), count in names.items():
         if count > 1:
@@ -66,15 +68,29 @@ def _write(told: object, where: str) -> str:
     return msgspec.json.encode(views).decode() if views else ""
 
 
-def _read(i: int, one: object, where: str) -> View:
+def _read(i: int, one: object, where: str, base: Path | None) -> View:
     try:
-        view: View = msgspec.convert(msgspec.to_builtins(one), type=View)
-    except (msgspec.ValidationError, TypeError) as error:
+        plain = msgspec.to_builtins(one)
+        if isinstance(plain, dict) and isinstance(plain.get("reference"), str):
+            file = (base or Path.cwd()) / Path(plain["reference"]).expanduser()
+            plain = {**plain, "reference": msgspec.to_builtins(load_reference(file))}
+        view: View = msgspec.convert(plain, type=View)
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{where}view {i + 1}: {error}") from None
     problem = _find_problem(view)
     if problem:
         raise ValueError(f"{where}view {i + 1} ({name_view(view)}): {problem}")
     return view
+
+
+def load_reference(file: Path) -> Reference:
+    """The reference in a file that `otel-wandb reference create` made. Raises ValueError: a sentence."""
+    try:
+        return Reference.from_json(file.read_bytes())
+    except OSError as error:
+        raise ValueError(f"the reference {file} cannot be read: {error.strerror}") from None
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise ValueError(f"{file} is no reference: {error}") from None
 
 
 def _find_problem(view: View) -> str:

@@ -85,10 +85,12 @@ class AlertHouse:
         step: int = 3,
         time_s: float | None = None,
         title: str = "Answers are slow",
+        text: str = "",
     ) -> str:
         """Store an alert with the row that it is of; its id."""
         time_s = self.now_s if time_s is None else time_s
-        found = Finding(name, title, "error", f"What {name} says.", state, "rag", time_s, step, RUN)
+        text = text or f"What {name} says."
+        found = Finding(name, title, "error", text, state, "rag", time_s, step, RUN)
         entity, _, project = PROJECT.rpartition("/")
         uid = found.uid(entity, project)
         with self.store.transaction() as tx:

@@ -77,6 +77,14 @@ def test_an_alert_arrives_in_the_run_once_and_so_does_its_recovery(
     assert house.counts() == {("received", ""): 2, ("delivered", ""): 2}
 
 
+def test_traces_that_it_names_are_links_to_their_calls(house: AlertHouse, wandb_peer: WandbPeer) -> None:
+    make_run(wandb_peer)
+    house.queue("wandb", text=f"It moved. Examples: {'a' * 32}/{'b' * 16}.")
+    house.deliver()
+    (told,) = wandb_peer.alerts()
+    assert told["text"] == f"It moved. Examples: {wandb_peer.url}/team/rag/r/call/{'b' * 16}."
+
+
 def test_it_waits_until_the_run_is_there(house: AlertHouse, wandb_peer: WandbPeer) -> None:
     house.queue("wandb")
     delivery = house.deliver(deadline_s=0.5)

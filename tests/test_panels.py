@@ -95,6 +95,7 @@ class TestLayout:
             ("Latency", True),
             ("Errors", True),
             ("Throughput", True),
+            ("Requests", True),
             ("Tokens and cost", True),
             ("Versions of the service", False),
             ("Safety", False),
@@ -183,7 +184,7 @@ class TestSeen:
 
     def test_a_section_is_open_where_there_is_something_in_it(self) -> None:
         seen = Seen(frozenset({"latency/p95_ms", "drift/answers_psi", "bridge/late_points"}), {})
-        assert {one.title for one in lay_out(seen) if one.open} == {"Latency", "Drift"}
+        assert {one.title for one in lay_out(seen) if one.open} == {"Latency", "Drift", "Requests"}
 
     def test_there_is_an_end_to_the_panels(self) -> None:
         keys = {f"latency/op_{n}_p95_ms" for n in range(100)} | {f"metrics/m_{n}" for n in range(100)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 import numpy as np
@@ -24,6 +24,7 @@ from otel_wandb.statistics import (
     discover,
     mean_sequence,
     newcombe,
+    q_values,
     split_reference,
     two_sample,
     two_sample_strata,
@@ -288,6 +289,30 @@ class TestDriftDetector:
         with pytest.raises(ValueError, match="one axis"):
             DriftDetector({"a": [1], "b": [1, 2]}, windows_to_false_alarm=10)
 
+    def test_evidence_ends_at_a_ceiling_and_falls_from_it(self) -> None:
+        class Least(DriftDetector):
+            def _test(self, window: Mapping[str, Counts], rng: np.random.Generator) -> float:
+                return 0.0  # the smallest p-value that chance can draw
+
+        least = Least([50, 50], windows_to_false_alarm=1000)
+        evidence = [least.update([50, 50]).evidence for _ in range(300)]
+        assert evidence[-1] == evidence[-2] == pytest.approx(1e300)
+        detector = DriftDetector([5000, 5000], windows_to_false_alarm=1000)
+        detector.restore(msgspec.structs.replace(detector.state(), evidence=least.state().evidence))
+        state = msgspec.json.decode(msgspec.json.encode(detector.state()), type=DetectorState)
+        assert state == detector.state()
+        detector.restore(state)
+        assert detector.update([500, 500]).evidence < 1e300
+        fall = FallDetector(0.5, batches_to_false_alarm=100)
+        fall.restore(FallState([1e300] * 24, 5))
+        assert fall.update({0.0: 10**9})
+        assert all(map(math.isfinite, fall.state().evidence))
+        pair = Comparison(2, alpha=0.01)
+        for _ in range(5):
+            pair.update([10**9, 0], [0, 10**9])
+        assert math.isfinite(pair.evidence)
+        assert msgspec.json.decode(msgspec.json.encode(pair.state()), type=ComparisonState) == pair.state()
+
     def test_a_reference_that_is_not_stable_says_so(self) -> None:
         rng = np.random.default_rng(24)
         steady = [latencies(rng, 200) for _ in range(20)]
@@ -427,6 +452,25 @@ class TestDiscoveries:
         assert discover({"a": 100, "b": 41, "c": 26, "d": 1}, rate=0.05) == {"a", "b"}
         assert discover({"a": 10}) == frozenset()
         assert discover({}) == frozenset()
+
+    def test_the_least_rate_at_which_one_stands(self) -> None:
+        assert q_values({}) == {}
+        assert q_values({"a": 100.0, "b": 30.0, "c": 0.0, "d": 1.0}) == pytest.approx(
+            {"a": 0.04, "b": 4 / 60, "c": 1.0, "d": 1.0}
+        )
+        assert q_values({"a": 100.0, "b": 80.0}) == pytest.approx({"a": 0.0125, "b": 0.0125})
+
+    @given(st.dictionaries(st.text(max_size=3), st.floats(0, 1e300), max_size=12), st.floats(0.001, 1))
+    def test_they_are_what_is_discovered(self, evidence: dict[str, float], rate: float) -> None:
+        ordered = sorted(evidence.values(), reverse=True)
+        stand = [
+            k
+            for k in range(1, len(ordered) + 1)
+            if ordered[k - 1] and len(ordered) / (k * ordered[k - 1]) <= rate
+        ]
+        wanted = max(stand, default=0)
+        if rate < 1:
+            assert len(discover(evidence, rate=rate)) == wanted
 
     def test_few_of_them_are_chance(self) -> None:
         rng = np.random.default_rng(51)

@@ -9,11 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from inline_snapshot import snapshot
 
+from otel_wandb.config import Settings
 from otel_wandb.metrics.histogram import AnyHistogram
+from otel_wandb.view_settings import read_views
 from otel_wandb.views.compare import CompareMachine
 from otel_wandb.views.definitions import Compare
 from otel_wandb.views.machine import Look
+from tests.spends import Works, attributes, chat, duration_metrics, traces
 from tests.test_view_drift import BOUNDS, bucket, draw, pick
+from tests.test_views import told_by
 from tests.view_looks import explicit, findings, look, run, run_killed, series, texts
 
 NAME = "http.server.request.duration"
@@ -196,3 +200,59 @@ class TestOneStreamIsOneStream:
         assert len(watched.state()) < 8_000
         with pytest.raises(msgspec.DecodeError):
             machine().restore(b"?")
+
+
+class TestServiceVersion:
+    """Versions as resources tell them, through the whole line."""
+
+    CANARY = Compare(instrument=NAME, name="duration")
+
+    @staticmethod
+    def write(works: Works, minute: int, version: str, *seconds: float) -> None:
+        document = duration_metrics(60 * (minute + 1), *seconds)
+        (of_resource,) = document["resourceMetrics"]
+        of_resource["resource"]["attributes"] += attributes(
+            {"service.version": version, "service.instance.id": version}
+        )
+        works.write(document)
+
+    def play(self, kill_after: int = -1) -> tuple[list[dict[str, object]], list[tuple[str, str, str]]]:
+        works = Works(Settings(views=read_views([self.CANARY])))
+        for i in range(30):
+            self.write(works, i, "1.0", *[0.5] * 80, *[5.0] * 20)
+            if i >= 8:
+                self.write(works, i, "1.1", *[0.5] * 10, *[5.0] * 10)
+            if i == kill_after:
+                works.kill()
+        rows = works.finish()
+        return rows, [(alert.name, alert.state, alert.text) for alert in told_by(works)]
+
+    def test_a_canary_is_compared_with_what_is_stable(self) -> None:
+        rows, told = self.play()
+        assert not any("drift/duration_1_1_evidence" in row for row in rows[:8])
+        assert all("drift/duration_1_1_evidence" in row for row in rows[8:])
+        assert rows[-1]["drift/duration_1_1_differs"] == 1
+        ((name, state, text),) = told
+        assert (name, state) == ("compare_duration_1_1", "firing")
+        assert "in 1.1 (" in text
+        assert "is not as in 1.0 (" in text
+
+    @pytest.mark.parametrize("kill_after", [3, 8, 20])
+    def test_a_kill_changes_nothing(self, kill_after: int) -> None:
+        assert self.play(kill_after) == self.play()
+
+    def test_spans_tell_it_too(self) -> None:
+        works = Works(Settings(views=read_views([self.CANARY])))
+        for i in range(90):
+            for version, number in (("1.0", 2 * i), ("1.1", 2 * i + 1)):
+                seconds = 0.5 if version == "1.0" or i < 30 else 8.0
+                spans = [
+                    chat(20 * number + k, 60 * i + 5 * k + 9, seconds=seconds)
+                    for k in range(8 if version == "1.0" else 5)
+                ]
+                document = traces(*spans)
+                (of_resource,) = document["resourceSpans"]
+                of_resource["resource"]["attributes"] += attributes({"service.version": version})
+                works.write(document)
+        rows = works.finish()
+        assert any(row.get("drift/duration_1_1_differs") == 1 for row in rows)

@@ -229,6 +229,20 @@ class TestAlarms:
         with pytest.raises(KeyError):
             kept.keep(("unknown",))
 
+    def test_evidence_beyond_all_doubt_is_a_number_in_rows_and_words(self) -> None:
+        looks = stream(13, (12, 1.0), (20, 1.5))
+        watched = machine(windows=1e299)
+        run(watched, looks[:20])
+        state = msgspec.json.decode(watched.state())
+        state["groups"][0][1]["judge"]["evidence"] = [1e300] * 7
+        watched.restore(msgspec.json.encode(state))
+        outcomes = run(watched, looks[20:])
+        assert pick(outcomes, "drift/query_evidence")[0] == pytest.approx(1e300)
+        assert "Evidence is more than 1,000,000,000,000; " in texts(outcomes)[0].text
+        again = machine(windows=1e299)
+        again.restore(watched.state())
+        assert again.state() == watched.state()
+
     def test_an_accepted_reference_begins_with_what_came_since_the_change(self) -> None:
         watched = machine()
         run(watched, stream(13, (12, 1.0), (4, 1.5)))

@@ -80,6 +80,28 @@ class TestRows:
         assert not any(view_keys(play(Works())))
 
 
+class TestEvidence:
+    def test_what_stands_together_is_in_the_rows(self) -> None:
+        views = [
+            Drift(SLO.instrument, name=name, window_s=60, window_requests=4, learn_requests=60, by=by)
+            for name, by in (("one", ()), ("two", ("http.route",)))
+        ]
+        works = works_of(*views)
+        for minute in range(60):
+            spans = [
+                chat(20 * minute + i, 60 * minute + 2 * i + 9, seconds=1 if minute < 30 else 40)
+                for i in range(20)
+            ]
+            works.write(traces(*spans))
+        rows = works.finish()
+        shown = [row for row in rows if "drift/discoveries" in row]
+        assert {"drift/one_q_value", "drift/two_chat_q_value"} <= shown[-1].keys()
+        assert {row["drift/discoveries"] for row in shown[:20]} == {0}
+        assert shown[-1]["drift/discoveries"] == 2
+        assert shown[-1]["drift/one_q_value"] <= 0.05
+        assert shown[0]["drift/one_q_value"] == 1
+
+
 class TestSettings:
     def test_code_yaml_and_json_are_one(self) -> None:
         wanted = read_views([SLO])

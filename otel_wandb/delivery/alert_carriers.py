@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -24,6 +25,8 @@ log = logging.getLogger("otel_wandb.alerts")
 
 _ANSWER_S: Final = 30.0
 _MARGIN_S: Final = 1.0
+_EXAMPLE: Final = re.compile(r"\b[0-9a-f]{32}/([0-9a-f]{16})\b")
+"""A span of a trace, as alarms of views name it (`views.examples`)."""
 _FRESH_S: Final = 0.001
 """W&B takes no 0: the client would make a minute of it."""
 
@@ -88,7 +91,10 @@ class WandbCarrier:
         api, target, place = self._find(alert, settings)
         assert target.api_key is not None
         wait_s = _FRESH_S if again_s is None else max(0.0, again_s) + _MARGIN_S
-        api.alert(target.api_key, place, alert.title, alert.text, alert.level, wait_s=wait_s)
+        text = link_examples(
+            alert.text, f"{app_url(target.base_url, self._environ)}/{quote(place.entity, safe='')}", alert
+        )
+        api.alert(target.api_key, place, alert.title, text, alert.level, wait_s=wait_s)
 
     def close(self) -> None:
         """Close all connections."""
@@ -141,7 +147,8 @@ class WebhookCarrier:
 
 def write_log(alert: QueuedAlert, link: str) -> None:
     """Say the alert as a warning of the log of the bridge."""
-    log.warning("%s [%s, %s]: %s%s", alert.title, alert.service, alert.level, alert.text, link and f" {link}")
+    text = link_examples(alert.text, _entity_page(link), alert)
+    log.warning("%s [%s, %s]: %s%s", alert.title, alert.service, alert.level, text, link and f" {link}")
 
 
 def encode_alert(alert: QueuedAlert, link: str) -> bytes:
@@ -153,7 +160,7 @@ def encode_alert(alert: QueuedAlert, link: str) -> bytes:
         "state": alert.state,
         "level": alert.level,
         "title": alert.title,
-        "text": alert.text,
+        "text": link_examples(alert.text, _entity_page(link), alert),
         "service": alert.service,
         "project": f"{alert.entity}/{alert.project}" if alert.entity else alert.project,
         "run": alert.run,
@@ -162,6 +169,19 @@ def encode_alert(alert: QueuedAlert, link: str) -> bytes:
         "url": link,
     }
     return msgspec.json.encode(document)
+
+
+def link_examples(text: str, entity_page: str, alert: QueuedAlert) -> str:
+    """The text with links to the calls that it names; as it is where nobody knows whose project it is."""
+    if not entity_page:
+        return text
+    page = f"{entity_page}/{quote(alert.project, safe='')}/r/call/"
+    return _EXAMPLE.sub(lambda found: page + found[1], text)
+
+
+def _entity_page(link: str) -> str:
+    """The page of the entity, by that of a run."""
+    return link.rsplit("/", 3)[0] if link else ""
 
 
 def find_link(alert: QueuedAlert, settings: Settings, environ: Mapping[str, str]) -> str:

@@ -26,6 +26,7 @@ from otel_wandb.delivery.credentials import Secret, WeaveTarget
 from otel_wandb.delivery.pacing import Pace
 from otel_wandb.delivery.wandb_account import Account
 from otel_wandb.delivery.wandb_lane import Timing
+from otel_wandb.delivery.wandb_references import list_references
 from otel_wandb.delivery.weave import DeliveryProgress
 from otel_wandb.errors import ConfigError, CredentialError
 from otel_wandb.settings import Settings
@@ -210,7 +211,8 @@ class WandbDelivery:
             elif (key := _key_of(found.target)) is not None and run.id not in held:
                 account = self._ensure_account(key, found.target, run)
                 if account is not None and account not in self._threads:
-                    account.admit(run)
+                    references = list_references(self._settings_of(run.config).views)
+                    account.admit(run, references)
 
     def _ensure_account(self, key: _AccountKey, target: WeaveTarget, run: StoredRun) -> Account | None:
         account = self._accounts.get(key)

@@ -14,6 +14,7 @@ from otel_wandb.delivery.pacing import Backoff, Pace
 from otel_wandb.delivery.wandb_api import Place, WandbApi
 from otel_wandb.delivery.wandb_host import HostError, HostSettings, Logged, RunError, RunHost, read_spec
 from otel_wandb.delivery.wandb_lane import OF_THE_CONTENT, RunLane, Timing
+from otel_wandb.delivery.wandb_references import NamedReference
 from otel_wandb.delivery.wandb_tables import pack_rows, split_rows
 from otel_wandb.errors import DeliveryError, DeliveryRefused, StoreError
 from otel_wandb.store import QueuedRow, Store, StoredRun
@@ -68,14 +69,15 @@ class Account:
                 times.append(at_s)
         return max(self._retry_at_s, min(times)) if times else None
 
-    def admit(self, run: StoredRun) -> None:
-        """Be responsible for a run, or hear what has changed about it."""
+    def admit(self, run: StoredRun, references: Sequence[NamedReference] = ()) -> None:
+        """Be responsible for a run, which uses these references, or hear what has changed about it."""
         lane = self.lanes.get(run.id)
         if lane is None:
             backoff = Backoff(self._pace, f"{self._store.bridge_id}/{run.run_id}")
             self.lanes[run.id] = RunLane(run, self._timing, backoff, used_at_s=time.monotonic())
         else:
             lane.run = run
+        self.lanes[run.id].references = references
 
     def work(self, waiting: Mapping[int, int], *, hurry: bool) -> None:
         """One round: look what has arrived, log what waits, finish what is idle.
@@ -220,7 +222,7 @@ class Account:
             )
             self._finish(open_lanes[:_FINISHED_AT_ONCE])
         self._place(lane)
-        opened = host.open(lane.name, read_spec(lane.run))
+        opened = host.open(lane.name, read_spec(lane.run), lane.references)
         lane.note_open(lane.run.spec, opened.starting_step, time.monotonic())
 
     def _log(self, lane: RunLane, rows: Sequence[QueuedRow]) -> None:

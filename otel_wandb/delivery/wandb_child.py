@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import wandb
 
 _FINISHERS: Final = 8
+_REFERENCES: Final = threading.Lock()
 
 Message = dict[str, Any]
 """A line from the parent, or an answer; only this process and `wandb_host` see them."""
@@ -61,6 +62,8 @@ class Runs:
     def __init__(self, hello: Message) -> None:
         self._hello = hello
         self._open: dict[str, wandb.Run] = {}
+        self._noting: dict[str, threading.Thread] = {}
+        """What tells W&B which references a run uses."""
         self.commands: Mapping[str, Callable[[Message], Message]] = {
             "open": self._open_run,
             "log": self._log,
@@ -91,6 +94,11 @@ class Runs:
         if self._hello["kept"]:  # the log of an offline run names the files of its tables by their paths
             files = Path(self._hello["kept"]) / f".{Path(run.settings.sync_dir).name}-files"
             os.environ["WANDB_DATA_DIR"] = str(files)
+        if self._online and command["references"]:
+            told = (run, command["references"])
+            thread = threading.Thread(target=_use_references, args=told, daemon=True)
+            self._noting[command["run"]] = thread
+            thread.start()
         # After a resume, `run.step` says 0 until something is logged; this says where the server stands.
         return {"starting_step": run.starting_step, "directory": run.settings.sync_dir}
 
@@ -158,6 +166,9 @@ class Runs:
         return {}
 
     def _finish(self, command: Message) -> Message:
+        until_s = time.monotonic() + self._hello["finish_timeout_s"] / 2
+        for thread in [self._noting.pop(name) for name in command["runs"] if name in self._noting]:
+            thread.join(max(0.0, until_s - time.monotonic()))  # a finished run uses nothing more
         runs = [run for name in command["runs"] if (run := self._open.pop(name, None)) is not None]
         with ThreadPoolExecutor(_FINISHERS) as pool:
             errors = [str(error) for error in pool.map(_finish_one, runs) if error is not None]
@@ -205,6 +216,25 @@ def _finish_one(run: wandb.Run) -> Exception | None:
     except Exception as error:  # noqa: BLE001  one run must not keep the others from finishing
         return error
     return None
+
+
+def _use_references(run: wandb.Run, references: list[Message]) -> None:
+    """Make an artifact of each, or find the version that is the same, and note that the run uses it."""
+    for told in references:
+        try:
+            with _REFERENCES:  # of two at once the server would make two versions
+                _use_reference(run, told)
+        except Exception as error:  # noqa: BLE001  the next process that opens the run tries again
+            sys.stderr.write(f"The reference {told['name']} is not noted: {error!r}\n")
+
+
+def _use_reference(run: wandb.Run, told: Message) -> None:
+    import wandb
+
+    artifact = wandb.Artifact(told["name"], type=told["kind"], metadata=told["metadata"])
+    with artifact.new_file(told["file"], mode="w", encoding="utf-8") as file:
+        file.write(told["content"])
+    run.use_artifact(artifact, aliases=["latest"])
 
 
 def _make_histogram(value: Mapping[str, Any]) -> object:

@@ -24,6 +24,7 @@ from typing import Final, Self
 import msgspec
 
 from otel_wandb.delivery.credentials import Secret
+from otel_wandb.delivery.wandb_references import NamedReference
 from otel_wandb.metrics.axes import axes_of
 from otel_wandb.store import StoredRun
 
@@ -168,15 +169,18 @@ class RunHost:
         """Whether it can be asked."""
         return self._process.poll() is None
 
-    def open(self, run: str, spec: RunSpec) -> Opened:
+    def open(self, run: str, spec: RunSpec, references: Sequence[NamedReference] = ()) -> Opened:
         """Open a run under a name of the caller's, or take it up where the server has it.
+
+        That it uses the references is told to W&B beside it: no row waits for that, nor fails with it.
 
         Raises:
             RunError: wandb does not open it, and will not do so in this process any more.
             HostError: the process is gone.
         """
         axes = axes_of(spec.config.get("rotation"))
-        command = {"do": "open", "run": run, "axes": axes, **_fields(spec)}
+        told = msgspec.to_builtins(references)
+        command = {"do": "open", "run": run, "axes": axes, "references": told, **_fields(spec)}
         try:
             answer = self._ask(command, self._settings.init_timeout_s + _SPARE_S)
         except RunError:

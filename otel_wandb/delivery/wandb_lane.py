@@ -8,11 +8,12 @@ a monotonic clock.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from otel_wandb.delivery.pacing import Backoff
+from otel_wandb.delivery.wandb_references import NamedReference
 from otel_wandb.store import QueuedRow, StoredRun
 
 OF_THE_CONTENT: Final = frozenset({400, 413, 422})
@@ -50,6 +51,8 @@ class RunLane:
     run: StoredRun
     timing: Timing
     backoff: Backoff
+    references: Sequence[NamedReference] = ()
+    """What its views measure drift from."""
     open: bool = False
     opened_spec: bytes = b""
     next_step: int = 0

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from otel_wandb.config import resolve
+from otel_wandb.config import Settings, resolve
 from otel_wandb.datadir import DataDir
 from otel_wandb.front import Front, open_front, release_front
 from otel_wandb.ingest.packing import encode_cleaned
@@ -32,6 +32,11 @@ class Outlet:
         self._settings = resolved.settings
         self._front: Front | None = open_front(self._settings, DataDir(Path(self._settings.data_dir)))
         _open.add(self)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that hold for this exporter."""
+        return self._settings
 
     def append(
         self,

@@ -22,15 +22,13 @@ from opentelemetry.sdk.metrics.export import (
     ResourceMetrics,
     ScopeMetrics,
 )
-from opentelemetry.sdk.metrics.view import Aggregation, ExponentialBucketHistogramAggregation
+from opentelemetry.sdk.metrics.view import Aggregation
 
+from otel_wandb.ingest.aggregations import ByInstrument
 from otel_wandb.ingest.outlet import Outlet
 from otel_wandb.ingest.packing import encode
 from otel_wandb.ingest.packing_metrics import count_points, metric_batch, metric_batches
 from otel_wandb.journal import Kind
-
-_BUCKETS: Final = 320
-"""Twice the SDK's default: percentiles of heavy tails stay within about 1 % of the raw values."""
 
 _TEMPORALITY: Final[dict[type, AggregationTemporality]] = {
     Counter: AggregationTemporality.DELTA,
@@ -47,13 +45,15 @@ class WandbMetricExporter(MetricExporter):
     """A standard `MetricExporter` whose data points become rows of W&B charts.
 
     It asks for delta temporality and for base-2 exponential histograms, which merge exactly over processes
-    and give percentiles within a stated bound. Arguments and behaviour are those of `WeaveSpanExporter`.
+    and give percentiles within a stated bound; where metric views need other edges (`views`), for those of
+    these instruments. A `View` of the provider that names an aggregation goes first. Arguments and behaviour
+    are those of `WeaveSpanExporter`.
     """
 
     def __init__(self, *, config_file: str | Path | None = None, **settings: object) -> None:
-        aggregation: dict[type, Aggregation] = {Histogram: ExponentialBucketHistogramAggregation(_BUCKETS)}
-        super().__init__(preferred_temporality=dict(_TEMPORALITY), preferred_aggregation=aggregation)
         self._outlet = Outlet(Kind.METRICS, config_file, settings)
+        aggregation: dict[type, Aggregation] = {Histogram: ByInstrument(self._outlet.settings.views)}
+        super().__init__(preferred_temporality=dict(_TEMPORALITY), preferred_aggregation=aggregation)
 
     def export(
         self,

@@ -191,6 +191,14 @@ class Charts:
             closed.data, closed.derived, self._days[series_digest(closed.series)].subjects.sources
         )
 
+    def counted_by_version(self, closed: ClosedInterval) -> dict[str, list[Series]]:
+        """The same of each version of the service; what tells none has an empty one."""
+        sources = self._days[series_digest(closed.series)].subjects.sources
+        return {
+            version: pick_data(share.data, share.derived, sources)
+            for version, share in closed.versions.items()
+        }
+
     def legend(self, series: RunSeries) -> dict[str, str]:
         """What the names in the keys of the newest run stand for, where they are not the same."""
         day = self._days.get(series_digest(series))

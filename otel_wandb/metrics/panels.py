@@ -21,7 +21,7 @@ _MOST_SUBJECTS: Final = 60
 
 
 class Panel(NamedTuple):
-    """Lines over one axis. They are the keys, or where there is a pattern the keys that it matches."""
+    """Lines over one axis, of the keys or of those that the pattern matches; or a table."""
 
     title: str
     keys: tuple[str, ...] = ()
@@ -33,10 +33,12 @@ class Panel(NamedTuple):
     """Over another axis than time each run has lines of its own, else those of a service are one."""
     selects: str = ""
     """What the pattern selects, for people."""
+    table: str = ""
+    """The key of a table, of which the last one is shown, instead of lines."""
 
     def shows(self, keys: Iterable[str]) -> bool:
         """Whether one of these keys is in it."""
-        return bool(match(self.pattern, keys) if self.pattern else set(self.keys) & set(keys))
+        return bool(match(self.pattern, keys) if self.pattern else {*self.keys, self.table} & set(keys))
 
 
 class Section(NamedTuple):
@@ -161,6 +163,8 @@ _CHAPTERS: Final = (
             _Sheet("Drift detected", pattern="^drift/.+_drift_detected$"),
             _Sheet("Evidence", pattern="^drift/.+_evidence$"),
             _Sheet("p-values", pattern="^drift/.+_p_value$"),
+            _Sheet("Findings that stand together", pattern="^drift/discoveries$"),
+            _Sheet("Rate of false findings (e-BH)", pattern="^(drift|performance|predictions)/.+_q_value$"),
             _Sheet("Distance", pattern="^drift/.+_(ks_statistic|psi|total_variation)$"),
             _Sheet("Wasserstein distance", pattern="^drift/.+_wasserstein$"),
             _Sheet("Means", pattern="^drift/.+_mean$"),
@@ -186,6 +190,11 @@ _CHAPTERS: Final = (
             _Sheet("Warnings of dialects", ("bridge/mapping_warnings",)),
         ),
     ),
+)
+_TABLES: Final = Section(
+    "Requests",
+    (Panel("A sample of requests", table="requests"), Panel("Slow requests", table="slow_requests")),
+    open=True,
 )
 _ELSEWHERE: Final = "Other keys"
 _OWN_METRICS: Final = "metrics"
@@ -234,7 +243,9 @@ def lay_out(
     placed = [
         chapters[0],
         Section("Latency of each operation", operations),
-        *chapters[1:],
+        *chapters[1:3],
+        _TABLES,
+        *chapters[3:],
         Section(_ELSEWHERE, tuple(others)),
         _draw_overlay(rotation),
     ]

@@ -6,7 +6,7 @@ Every public function names its null hypothesis, what it guarantees under it, an
 from otel_wandb.statistics.comparison import Comparison
 from otel_wandb.statistics.concentration import EntropyChange, compare_entropy
 from otel_wandb.statistics.detector import DriftDetector, Verdict, split_reference
-from otel_wandb.statistics.discoveries import discover
+from otel_wandb.statistics.discoveries import discover, q_values
 from otel_wandb.statistics.means import FallDetector, mean_sequence
 from otel_wandb.statistics.proportions import Interval, burn_rate, compare_proportions, newcombe, wilson
 from otel_wandb.statistics.two_sample import Distance, TwoSample, two_sample, two_sample_strata
@@ -26,6 +26,7 @@ __all__ = [
     "discover",
     "mean_sequence",
     "newcombe",
+    "q_values",
     "split_reference",
     "two_sample",
     "two_sample_strata",

@@ -80,6 +80,11 @@ class DriftDetector:
         """The Shiryaev-Roberts sum; without a change its mean is the number of windows."""
         return float(self._evidence.mean())
 
+    @property
+    def e_value(self) -> float:
+        """The evidence by the number of windows: without a change at most 1 on the mean, at any moment."""
+        return self.evidence / self._windows if self._windows else 0.0
+
     def update(self, window: object, *, stratum: str = "") -> Verdict:
         """Take the counts of a window, of at least one request: all of one stratum, or a dict of several.
 
@@ -94,7 +99,8 @@ class DriftDetector:
         p_value = self._test(counts, rng)
         bets = np.array(BETS)
         gains = bets * max(p_value, 1e-12) ** (bets - 1)
-        self._evidence = np.minimum((self._evidence + 1) * gains, _CEILING)
+        with np.errstate(over="ignore"):  # the ceiling is what it comes to
+            self._evidence = np.minimum((self._evidence + 1) * gains, _CEILING)
         self._windows += 1
         for key, part in counts.items():
             self._bags[key] = self._remember(self._bags.get(key), part, rng)

@@ -12,9 +12,19 @@ def discover(evidence: Mapping[str, float], *, rate: float = 0.05) -> frozenset[
     most `rate`, whatever the dependence between them (R. Wang, A. Ramdas, "False discovery rate control with
     e-values", JRSS-B 84, 2022).
     """
+    return frozenset(name for name, least in q_values(evidence).items() if least <= rate)
+
+
+def q_values(evidence: Mapping[str, float]) -> dict[str, float]:
+    """For each name the least rate of false discoveries at which it stands, at most 1.
+
+    Null hypothesis, guarantee and source are those of `discover`.
+    """
     ordered = sorted(evidence, key=lambda name: (-evidence[name], name))
-    found = 0
-    for count, name in enumerate(ordered, 1):
-        if evidence[name] * count * rate >= len(ordered):
-            found = count
-    return frozenset(ordered[:found])
+    found: dict[str, float] = {}
+    least = 1.0
+    for count in range(len(ordered), 0, -1):
+        value = evidence[ordered[count - 1]]
+        least = min(least, len(ordered) / (count * value)) if value > 0 else least
+        found[ordered[count - 1]] = least
+    return {name: found[name] for name in sorted(found)}

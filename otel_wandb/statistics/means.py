@@ -71,6 +71,11 @@ class FallDetector:
         return float(self._evidence.mean())
 
     @property
+    def e_value(self) -> float:
+        """The evidence by the number of batches: without a fall at most 1 on the mean, at any one moment."""
+        return self.evidence / self._batches if self._batches else 0.0
+
+    @property
     def alarm(self) -> bool:
         """Whether the evidence is as much as was asked for."""
         return self.evidence >= self.batches_to_false_alarm

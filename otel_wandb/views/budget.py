@@ -35,7 +35,7 @@ from otel_wandb.alerts.wording import tell_number, tell_time
 from otel_wandb.metrics.intervals import SECOND_NS
 from otel_wandb.views.blocks import Blocks, Resolution, Row, Window
 from otel_wandb.views.definitions import MAX_GROUPS, Budget, name_view
-from otel_wandb.views.machine import Look, Outcome, matcher, view_key
+from otel_wandb.views.machine import Look, Outcome, matcher
 from otel_wandb.views.periods import CONFIDENCE, Forecast, Period, find_period, forecast
 from otel_wandb.views.telling import make_finding, name_subject, tell_fired
 
@@ -150,7 +150,7 @@ class BudgetMachine:
 
     def update(self, look: Look) -> Outcome:
         """Take an interval."""
-        outcome = Outcome()
+        outcome = Outcome(keys=look.keys)
         interval = look.closed.interval
         self._turn(find_period(interval.start_ns, monthly=self._monthly), look, outcome)
         amounts = self._read(look)
@@ -168,7 +168,7 @@ class BudgetMachine:
         self._count(outcome)
         told = any(spender.told >= _STEPS[-1].percent for spender in spenders.values())
         firing = told or any(watch.fired_s for watch in self._watched.values())
-        outcome.values[view_key("alerts", self._name, (), "")] = float(firing)
+        outcome.values[outcome.keys.key("alerts", self._name, (), "")] = float(firing)
         return outcome
 
     def state(self) -> bytes:
@@ -261,7 +261,7 @@ class BudgetMachine:
         }
         for field, number in shown.items():
             if number is not None:
-                outcome.values[view_key("budget", self._name, self._group(value), field)] = number
+                outcome.values[outcome.keys.key("budget", self._name, self._group(value), field)] = number
 
     def _judge_steps(
         self, value: str, spender: _Spender, expected: Forecast, look: Look, outcome: Outcome
@@ -329,7 +329,7 @@ class BudgetMachine:
         }
         for field, number in shown.items():
             if number or field == "groups_over_budget":
-                outcome.values[view_key("budget", self._name, (), field)] = float(number)
+                outcome.values[outcome.keys.key("budget", self._name, (), field)] = float(number)
 
     def _find(
         self, value: str, kind: str, told: _Step | _Pace, state: State, text: str, look: Look

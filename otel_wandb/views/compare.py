@@ -1,13 +1,14 @@
 """Comparing versions: whether a new one answers otherwise than the stable one, at any time one looks.
 
-Versions are told apart by an attribute of data points. Each new one is compared, interval by interval, with
-what the stable one did in the same interval, so what both have in common, such as an hour of the day, does
-not matter, and neither does how the traffic is split (`statistics.comparison`).
+Versions are told apart by `service.version` of the resource, or by an attribute of data points. Each new one
+is compared, interval by interval, with what the stable one did in the same interval, so what both have in
+common, such as an hour of the day, does not matter, and neither does how the traffic is split
+(`statistics.comparison`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -23,10 +24,14 @@ from otel_wandb.views.bins import BinsState, OrderedBins, UnfitError
 from otel_wandb.views.definitions import Compare, name_view
 from otel_wandb.views.drift_words import tell_shift
 from otel_wandb.views.effects import Side, shift_quantile
+from otel_wandb.views.evidence import Stream
 from otel_wandb.views.followed import read_values
 from otel_wandb.views.grid import Edges, regroup, thin_edges
-from otel_wandb.views.machine import Group, Look, Outcome, admit, select, view_key
-from otel_wandb.views.telling import make_finding, name_subject, tell_fired
+from otel_wandb.views.machine import Group, Look, Outcome, admit, select
+from otel_wandb.views.telling import make_finding, name_subject, tell_evidence, tell_fired
+
+RESOURCE_VERSION: Final = "service.version"
+"""The attribute that resources have, and data points mostly not."""
 
 _BINS: Final = 40
 _COMPARED_BINS: Final = 12
@@ -36,11 +41,6 @@ _MAX_COMPARED: Final = 4
 """New versions that are compared at a time, the last that came."""
 _MAX_VERSIONS: Final = 16
 _TOLD: Final = (0.5, 0.95, 0.99)
-
-
-def read_version(series: Series, attribute: str) -> str:
-    """The version that a series is of; empty where it tells none."""
-    return str(series.attributes.get(attribute, ""))
 
 
 class PairState(msgspec.Struct):
@@ -82,22 +82,18 @@ class CompareMachine:
     An interval costs some tenths of a millisecond a version; the state is less than 8 KB a group.
     """
 
-    def __init__(
-        self, definition: Compare, *, version_of: Callable[[Series, str], str] = read_version
-    ) -> None:
+    def __init__(self, definition: Compare) -> None:
         self._view = definition
         self._name = name_view(definition)
-        self._version_of = version_of
         self._groups: dict[Group, _Versions] = {}
 
     def update(self, look: Look) -> Outcome:
         """Take an interval; those of a service come in their order."""
-        view, outcome = self._view, Outcome()
-        found = select(look.series, view.instrument, view.where, view.by)
-        split = {group: self._split(series) for group, series in found.items()}
+        outcome = Outcome(keys=look.keys)
+        split = self._split(look)
         for group in admit(self._groups, (group for group, versions in split.items() if versions)):
             if group not in self._groups:
-                self._groups[group] = _Versions(view)
+                self._groups[group] = _Versions(self._view)
         for group, versions in sorted(self._groups.items()):
             ended = versions.take(split.get(group, {}))
             for pair in ended:
@@ -108,6 +104,14 @@ class CompareMachine:
                 if pair.version in split.get(group, {}):
                     self._tell(look, outcome, group, versions, pair)
         return outcome
+
+    def list_evidence(self) -> list[Stream]:
+        """Its streams, as they stand after the last interval."""
+        return [
+            Stream("drift", (*group, pair.version), "q_value", pair.comparison.evidence)
+            for group, versions in sorted(self._groups.items())
+            for pair in versions.pairs
+        ]
 
     def state(self) -> bytes:
         """What `restore` needs."""
@@ -120,14 +124,27 @@ class CompareMachine:
         told = msgspec.json.decode(state, type=CompareState)
         self._groups = {group: _Versions(self._view, one) for group, one in told.groups}
 
-    def _split(self, series: Sequence[Series]) -> dict[str, list[AnyHistogram]]:
-        versions: dict[str, list[Series]] = {}
-        for one in series:
-            version = self._version_of(one, self._view.attribute)
+    def _split(self, look: Look) -> dict[Group, dict[str, list[AnyHistogram]]]:
+        """The histograms of each group by version, those of no version left out."""
+        view, split = self._view, dict[Group, dict[str, list[AnyHistogram]]]()
+        for version, series in self._versions_of(look).items():
+            for group, parts in select(series, view.instrument, view.where, view.by).items():
+                histograms = read_values(parts)
+                if histograms:
+                    split.setdefault(group, {})[version] = histograms
+        return split
+
+    def _versions_of(self, look: Look) -> dict[str, Sequence[Series]]:
+        """The data by version: that of the process, or what the attribute of data points says."""
+        versions = {version: data for version, data in sorted(look.versions.items()) if version}
+        if self._view.attribute == RESOURCE_VERSION and versions:
+            return {**versions}
+        told: dict[str, list[Series]] = {}
+        for one in look.series:
+            version = str(one.attributes.get(self._view.attribute, ""))
             if version:
-                versions.setdefault(version, []).append(one)
-        read = {version: read_values(parts) for version, parts in sorted(versions.items())}
-        return {version: histograms for version, histograms in read.items() if histograms}
+                told.setdefault(version, []).append(one)
+        return {version: told[version] for version in sorted(told)}
 
     def _tell(self, look: Look, outcome: Outcome, group: Group, versions: _Versions, pair: _Pair) -> None:
         subject = (*group, pair.version)
@@ -138,11 +155,11 @@ class CompareMachine:
             self._find(look, outcome, subject, text, "firing")
         fields["differs"] = float(pair.differs_ns is not None)
         for field, value in fields.items():
-            outcome.values[view_key("drift", self._name, subject, field)] = value
+            outcome.values[outcome.keys.key("drift", self._name, subject, field)] = value
 
     def _tell_alarm(self, subject: str, versions: _Versions, pair: _Pair) -> str:
         changes = "; ".join(versions.tell_shifts(pair))
-        evidence = tell_number(float(f"{pair.comparison.evidence:.3g}"))
+        evidence = tell_evidence(pair.comparison.evidence)
         alpha = self._view.alpha
         return (
             f"{subject} in {pair.version} ({sum(pair.new):,} requests) is not as in {versions.stable} "

@@ -32,8 +32,11 @@ from otel_wandb.alerts.wording import tell_number, tell_time
 from otel_wandb.metrics.intervals import SECOND_NS
 from otel_wandb.statistics.means import FallDetector, FallState, mean_sequence
 from otel_wandb.statistics.proportions import Interval
+from otel_wandb.views.answer import Action
 from otel_wandb.views.definitions import Degradation, name_view
-from otel_wandb.views.machine import Group, Look, Outcome, admit, view_key
+from otel_wandb.views.evidence import Stream
+from otel_wandb.views.examples import LARGEST, SMALLEST
+from otel_wandb.views.machine import Group, Look, Outcome, admit, name_attributes
 from otel_wandb.views.scores import Cells, Scores, read_groups, tell_scores
 from otel_wandb.views.telling import make_finding, name_subject, tell_fired
 
@@ -112,7 +115,7 @@ class DegradationMachine:
 
     def update(self, look: Look) -> Outcome:
         """Take an interval."""
-        outcome = Outcome()
+        outcome = Outcome(keys=look.keys)
         found = read_groups(look.series, self._view)
         for group in sorted(admit(self._groups, found)):
             memory = self._groups.get(group)
@@ -156,6 +159,27 @@ class DegradationMachine:
             raise ValueError("all scores are the worst possible; nothing could fall below that")
         memory.base = _Base(stretch.mean, stretch.count)
         memory.decision = "accepted"
+
+    def list_evidence(self) -> list[Stream]:
+        """Its streams, as they stand after the last interval."""
+        found = []
+        for group, memory in sorted(self._groups.items()):
+            detector = self._watch_fall(memory.base)
+            detector.restore(memory.fall)
+            found.append(Stream("performance", group, "q_value", detector.e_value))
+        return found
+
+    def list_alarms(self) -> dict[Group, int]:
+        """The groups whose alarm is not over, and since when (Unix time in ns)."""
+        fired = {group: memory.fired_s for group, memory in sorted(self._groups.items())}
+        return {group: round(at_s * SECOND_NS) for group, at_s in fired.items() if at_s is not None}
+
+    def answer(self, action: Action, group: Group, look: Look) -> Outcome:
+        """Do as somebody said, before the interval is taken. Raises as `keep` and `accept` do."""
+        outcome = Outcome(keys=look.keys)
+        (self.keep if action == "keep" else self.accept)(group)
+        self._settle(self._groups[group], group, look, outcome)
+        return outcome
 
     def state(self) -> bytes:
         """What `restore` needs."""
@@ -202,7 +226,7 @@ class DegradationMachine:
         if scores.clipped:
             shown["clipped"] = float(scores.clipped)
         for field, value in shown.items():
-            outcome.values[view_key("performance", self._name, group, field)] = value
+            outcome.values[outcome.keys.key("performance", self._name, group, field)] = value
 
     def _watch(
         self, memory: _Memory, group: Group, scores: Scores, recent: Cells, look: Look, outcome: Outcome
@@ -267,6 +291,8 @@ class DegradationMachine:
     ) -> None:
         if state == "recovered" and memory.fired_s is not None:
             text = f"{text} {tell_fired(memory.fired_s, look.time_s)}"
+        worst = LARGEST if self._view.score == "within_p95" else SMALLEST
+        where = name_attributes(self._view, group)
         finding = make_finding(
             look,
             kind="degradation",
@@ -276,6 +302,7 @@ class DegradationMachine:
             level="warn",
             text=f"{name_subject(self._name, group)}: {text}",
             state=state,
+            examples=look.examples.find(self._view.metric, worst, where) if state == "firing" else (),
         )
         outcome.findings.append(finding)
 
@@ -299,10 +326,10 @@ class DegradationMachine:
 
     def _count(self, outcome: Outcome, unwatched: int) -> None:
         if unwatched:
-            key = view_key("performance", self._name, (), "unwatched_groups")
+            key = outcome.keys.key("performance", self._name, (), "unwatched_groups")
             outcome.values[key] = float(unwatched)
         firing = float(any(memory.fired_s is not None for memory in self._groups.values()))
-        outcome.values[view_key("alerts", self._name, (), "")] = firing
+        outcome.values[outcome.keys.key("alerts", self._name, (), "")] = firing
         outcome.values["alerts/degradation_detected"] = firing
 
     def _own(self, share: float) -> float:

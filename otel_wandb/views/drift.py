@@ -22,12 +22,14 @@ from otel_wandb.alerts.wording import tell_time
 from otel_wandb.metrics.closed import Series
 from otel_wandb.metrics.intervals import SECOND_NS
 from otel_wandb.statistics.draws import seed_of
+from otel_wandb.views.answer import Action, tell_answered
 from otel_wandb.views.definitions import Drift, name_view
 from otel_wandb.views.drift_words import tell_buckets, tell_drift, tell_recovered, tell_small
 from otel_wandb.views.effects import moved_part, moved_range
+from otel_wandb.views.evidence import Stream
 from otel_wandb.views.followed import Followed, follow, read_names, read_values
 from otel_wandb.views.judging import Window
-from otel_wandb.views.machine import Group, Look, Outcome, admit, select, view_key
+from otel_wandb.views.machine import Group, Look, Outcome, admit, name_attributes, select
 from otel_wandb.views.telling import make_finding, name_subject
 from otel_wandb.views.watch import WatchState
 
@@ -68,7 +70,7 @@ class DriftMachine:
 
     def update(self, look: Look) -> Outcome:
         """Take an interval; those of a service come in their order."""
-        view, outcome = self._view, Outcome()
+        view, outcome = self._view, Outcome(keys=look.keys)
         found = select(look.series, view.instrument, view.where, view.by)
         for group in admit(self._groups, (group for group, series in found.items() if self._reads(series))):
             if group not in self._groups:
@@ -80,7 +82,7 @@ class DriftMachine:
                 self._tell_window(look, outcome, group, window)
             if followed.watch.reference is not None:
                 alarm = float(followed.watch.firing_ns is not None)
-                outcome.values[view_key("drift", self._name, group, "drift_detected")] = alarm
+                outcome.values[outcome.keys.key("drift", self._name, group, "drift_detected")] = alarm
         return outcome
 
     def explain(self) -> dict[Group, str]:
@@ -98,6 +100,25 @@ class DriftMachine:
         unknown group.
         """
         self._groups[group].watch.accept()
+
+    def list_evidence(self) -> list[Stream]:
+        """Its streams, as they stand after the last interval."""
+        found = ((group, followed.watch.e_value) for group, followed in sorted(self._groups.items()))
+        return [Stream("drift", group, "q_value", value) for group, value in found if value is not None]
+
+    def list_alarms(self) -> dict[Group, int]:
+        """The groups whose alarm is not over, and since when (Unix time in ns)."""
+        fired = {group: followed.watch.firing_ns for group, followed in sorted(self._groups.items())}
+        return {group: fired_ns for group, fired_ns in fired.items() if fired_ns is not None}
+
+    def answer(self, action: Action, group: Group, look: Look) -> Outcome:
+        """Do as somebody said, before the interval is taken. Raises `KeyError` for an unknown group."""
+        outcome, fired_ns = Outcome(keys=look.keys), self._groups[group].watch.firing_ns
+        (self.keep if action == "keep" else self.accept)(group)
+        if fired_ns is not None:
+            text = tell_answered(name_subject(self._name, group), action, fired_ns=fired_ns, look=look)
+            self._find(look, outcome, group, "drift", "has drifted", text, level="warn", state="recovered")
+        return outcome
 
     def state(self) -> bytes:
         """What `restore` needs."""
@@ -130,15 +151,15 @@ class DriftMachine:
     def _tell_window(self, look: Look, outcome: Outcome, group: Group, window: Window) -> None:
         followed, subject = self._groups[group], name_subject(self._name, group)
         for field, value in list_figures(window):
-            outcome.values[view_key("drift", self._name, group, field)] = value
+            outcome.values[outcome.keys.key("drift", self._name, group, field)] = value
         if window.sides is not None:
             effect = moved_part(*followed.simplify(window.sides))
-            outcome.values[view_key("drift", self._name, group, "effect")] = effect
+            outcome.values[outcome.keys.key("drift", self._name, group, "effect")] = effect
         fired_ns = followed.watch.firing_ns
         moved = self._may_matter(followed, window) if fired_ns is None else self._matters(followed, window)
         turn = followed.watch.settle(window, moved=moved, threshold=self._threshold)
         if turn == "fires":
-            text = self._tell_alarm(subject, followed, window)
+            text = self._tell_alarm(look, group, window)
             self._find(look, outcome, group, "drift", "has drifted", text, level="warn")
         elif turn == "recovers":
             text = tell_recovered(subject, window, fired_ns=fired_ns or 0)
@@ -159,10 +180,12 @@ class DriftMachine:
             return False
         return moved_part(*followed.simplify(sides)) >= effect or followed.exceeds(2 * effect, sides)
 
-    def _tell_alarm(self, subject: str, followed: Followed, window: Window) -> str:
+    def _tell_alarm(self, look: Look, group: Group, window: Window) -> str:
+        followed, subject = self._groups[group], name_subject(self._name, group)
         sides = window.shifted or window.sides
         if sides is None:  # nothing has moved then, and no alarm fires
             return subject
+        where = name_attributes(self._view, group)
         return tell_drift(
             subject,
             window,
@@ -171,6 +194,7 @@ class DriftMachine:
             changes=followed.tell_changes(sides),
             windows_to_false_alarm=self._threshold,
             reference=self._tell_reference(followed),
+            examples=followed.find_examples(sides, look.examples, where),
         )
 
     def _tell_reference(self, followed: Followed) -> str:

@@ -9,6 +9,7 @@ from otel_wandb.alerts.wording import tell_number, tell_time
 from otel_wandb.metrics.intervals import SECOND_NS
 from otel_wandb.statistics.proportions import Interval, newcombe
 from otel_wandb.views.effects import Shift, Side
+from otel_wandb.views.examples import Example, tell_examples
 from otel_wandb.views.judging import Window
 from otel_wandb.views.prediction_words import tell_promise
 from otel_wandb.views.telling import tell_fired
@@ -26,7 +27,7 @@ def tell_drift(
     changes: Sequence[str],
     windows_to_false_alarm: float,
     reference: str,
-    examples: Sequence[str] = (),
+    examples: Sequence[Example] = (),
 ) -> str:
     """Why the alarm fires. `examples` are traces that show the change, where some are known."""
     windows = "1 window" if window.since_windows == 1 else f"{window.since_windows:,} windows"
@@ -37,7 +38,7 @@ def tell_drift(
         tell_promise(window, windows_to_false_alarm),
     ]
     if examples:
-        sentences.append(f"Examples: {', '.join(examples)}.")
+        sentences.append(tell_examples(examples))
     return " ".join(sentences)
 
 

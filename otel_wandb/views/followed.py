@@ -5,10 +5,13 @@ Both read data for a watch, and tell a change in words.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Final, Protocol, TypeAlias
+
+import numpy as np
 
 from otel_wandb.metrics.catalogue import MILLISECONDS
 from otel_wandb.metrics.closed import Level, Series, Summary
@@ -17,7 +20,8 @@ from otel_wandb.metrics.intervals import Interval
 from otel_wandb.views.bins import Histograms, NamedBins, Names, OrderedBins
 from otel_wandb.views.definitions import Drift
 from otel_wandb.views.drift_words import tell_movers, tell_shift
-from otel_wandb.views.effects import Shift, Side, group_sides, shift_quantile
+from otel_wandb.views.effects import Shift, Side, group_sides, read_quantile, shift_quantile
+from otel_wandb.views.examples import MOST, Example, Examples
 from otel_wandb.views.judging import Window
 from otel_wandb.views.reference import Reference
 from otel_wandb.views.requests import count_values, merge_alike
@@ -27,6 +31,7 @@ Sides: TypeAlias = tuple[Side, Side]
 """A reference, and what is compared with it."""
 
 _TOLD: Final = (0.5, 0.95, 0.99)
+_GAINED: Final = (0.5, 0.8, 0.2)
 _GATED: Final = (0.95, 0.99)
 
 
@@ -54,6 +59,10 @@ class Followed(Protocol):
         """What has changed, in words."""
         ...
 
+    def find_examples(self, sides: Sides, examples: Examples, where: Mapping[str, str]) -> list[Example]:
+        """Traces that show it, with these attributes."""
+        ...
+
 
 class FollowedValues:
     """The values of histograms."""
@@ -77,6 +86,18 @@ class FollowedValues:
     def tell_changes(self, sides: Sides) -> list[str]:
         """How quantiles changed."""
         return [tell_shift(shift) for shift in self._shift(sides, _TOLD)]
+
+    def find_examples(self, sides: Sides, examples: Examples, where: Mapping[str, str]) -> list[Example]:
+        """Traces with values of which there are more now."""
+        edges, gains = self._bins.edges or (), np.maximum(sides[1].parts - sides[0].parts, 0)
+        if not edges or not gains.sum():
+            return []
+        values = [read_quantile(edges, gains / gains.sum(), quantile) for quantile in _GAINED]
+
+        def accepts(value: float) -> bool:
+            return bool(gains[bisect_left(edges, value)])
+
+        return examples.find(self._view.instrument, values, where, accepts)
 
     def _make_bins(self, given: Reference | None) -> OrderedBins:
         self._bins = OrderedBins(limits_of(self._view).bins, given)
@@ -111,6 +132,16 @@ class FollowedNames:
     def tell_changes(self, sides: Sides) -> list[str]:
         """The names whose shares changed most."""
         return tell_movers(self._bins.labels, *sides)
+
+    def find_examples(self, sides: Sides, examples: Examples, where: Mapping[str, str]) -> list[Example]:
+        """Traces with the names whose shares have grown most."""
+        before, after = (side.parts for side in sides)
+        grown = sorted(range(len(before)), key=lambda i: (float(before[i] - after[i]), i))[:MOST]
+        found: list[Example] = []
+        for label in (self._bins.labels[i] for i in grown if after[i] > before[i]):
+            asked = {**where, self._view.category: label}
+            found += examples.find(self._view.instrument, [0.0], asked)
+        return list({one.trace_id: one for one in found}.values())
 
     def _make_bins(self, given: Reference | None) -> NamedBins:
         self._bins = NamedBins(limits_of(self._view).bins, given)

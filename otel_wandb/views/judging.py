@@ -89,6 +89,11 @@ class Judge:
         return self._since_ns
 
     @property
+    def e_value(self) -> float:
+        """The evidence as `DriftDetector.e_value` has it."""
+        return self._detector.e_value
+
+    @property
     def shifted(self) -> Pool:
         """The counts since then; empty where strata or intervals are kept apart."""
         return self._shifted

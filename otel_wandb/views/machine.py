@@ -8,9 +8,10 @@ from typing import Protocol, TypeAlias
 
 from otel_wandb.alerts.finding import Finding
 from otel_wandb.metrics.closed import ClosedInterval, Series
-from otel_wandb.metrics.keys import make_key
 from otel_wandb.records import Attributes
-from otel_wandb.views.definitions import MAX_GROUPS
+from otel_wandb.views.definitions import MAX_GROUPS, View
+from otel_wandb.views.examples import Examples, NoExamples
+from otel_wandb.views.view_keys import ViewKeys
 
 Group: TypeAlias = tuple[str, ...]
 """The values of the attributes of `by`; empty without."""
@@ -21,7 +22,8 @@ class Look:
     """An interval as a view sees it: its data, what spans told of it among them, and the row that it becomes.
 
     `spent_usd` is what it cost, by the values of attributes: (attribute, value) -> USD; the whole is under
-    two empty texts.
+    two empty texts. `versions` are the data by version of the service, where it is told. `keys` names what
+    the views add to the row, and `examples` knows traces of it.
     """
 
     closed: ClosedInterval
@@ -29,6 +31,9 @@ class Look:
     run: str
     series: Sequence[Series]
     spent_usd: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    versions: Mapping[str, Sequence[Series]] = field(default_factory=dict)
+    keys: ViewKeys = field(default_factory=ViewKeys, compare=False)
+    examples: Examples = field(default_factory=NoExamples, compare=False)
 
     @property
     def step(self) -> int:
@@ -43,8 +48,9 @@ class Look:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a view adds to a row, and what it has found."""
+    """What a view adds to a row, under the names that `keys` gives, and what it has found."""
 
+    keys: ViewKeys = field(default_factory=ViewKeys, compare=False, repr=False)
     values: dict[str, float] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
@@ -87,6 +93,12 @@ def select(
     return dict(sorted(found.items()))
 
 
+def name_attributes(view: View, group: Group) -> dict[str, str]:
+    """The attributes that data of the group have for certain."""
+    exact = {name: value for name, value in view.where.items() if not value.endswith("*")}
+    return {**exact, **dict(zip(view.by, group, strict=True))}
+
+
 def admit(known: Iterable[Group], groups: Iterable[Group]) -> set[Group]:
     """The groups that are watched: those that were, and the first of the others, in their order."""
     admitted = set(known)
@@ -94,11 +106,6 @@ def admit(known: Iterable[Group], groups: Iterable[Group]) -> set[Group]:
         if len(admitted) < MAX_GROUPS:
             admitted.add(group)
     return admitted
-
-
-def view_key(section: str, view: str, group: Group, field: str) -> str:
-    """The key of a figure of a view: `drift/query_length_psi`, with a group `drift/query_length_en_psi`."""
-    return make_key(section, "_".join([view, *group, *([field] if field else [])]))
 
 
 def matcher(pattern: str) -> Callable[[str], bool]:

@@ -14,11 +14,13 @@ from otel_wandb.statistics.concentration import EntropyChange, compare_entropy
 from otel_wandb.statistics.draws import seed_of
 from otel_wandb.statistics.proportions import Interval as ShareRange
 from otel_wandb.statistics.proportions import compare_proportions, newcombe
+from otel_wandb.views.answer import Action, tell_answered
 from otel_wandb.views.bins import NamedBins, Names
 from otel_wandb.views.definitions import Drift
 from otel_wandb.views.drift_words import tell_movers
 from otel_wandb.views.effects import Side, moved_part, moved_range
 from otel_wandb.views.judging import Window
+from otel_wandb.views.machine import Look
 from otel_wandb.views.prediction_words import tell_collapse, tell_labels, tell_low, tell_over
 from otel_wandb.views.watch import Watch, limits_of
 
@@ -33,6 +35,7 @@ _FALL: Final = 0.75
 _RECOVERED: Final = 0.85
 """Of the entropy of the reference: below the first predictions have collapsed, above the second no more."""
 _LEVEL: Final = 0.01
+_UNSURE: Final = "is less confident"
 _COLLAPSE: Final = "predicts fewer labels"
 _SHARES: Final = "predicts other labels"
 
@@ -75,7 +78,6 @@ class ConfidenceWatch:
         rate = self._read(window.shifted if fired_ns is None else window.sides)
         now = self._read(window.sides)
         turn = self.watch.settle(window, moved=_is_raised(rate), threshold=self._threshold)
-        title = "is less confident"
         if turn == "fires" and rate is not None and now is not None:
             text = tell_low(
                 subject,
@@ -87,11 +89,20 @@ class ConfidenceWatch:
                 p_value=compare_proportions(*now),
                 promise=self._threshold,
             )
-            return [Alarm("confidence", title, text, "firing")]
+            return [Alarm("confidence", _UNSURE, text, "firing")]
         if turn == "recovers":
             text = tell_over(subject, "The share of low confidence", window, fired_ns=fired_ns or 0)
-            return [Alarm("confidence", title, text, "recovered")]
+            return [Alarm("confidence", _UNSURE, text, "recovered")]
         return []
+
+    def answer(self, action: Action, subject: str, look: Look) -> list[Alarm]:
+        """Do as somebody said; what ends with it."""
+        fired_ns = self.watch.firing_ns
+        answer_watch(self.watch, action)
+        if fired_ns is None:
+            return []
+        text = tell_answered(subject, action, fired_ns=fired_ns, look=look)
+        return [Alarm("confidence", _UNSURE, text, "recovered")]
 
     def _read(self, sides: tuple[Side, Side] | None) -> _Rate | None:
         if sides is None:
@@ -129,6 +140,17 @@ class LabelWatch:
                 self.watch.keep()
             return [Alarm("collapse", _COLLAPSE, text, "recovered")]
         return self._settle(window, subject)
+
+    def answer(self, action: Action, subject: str, look: Look) -> list[Alarm]:
+        """Do as somebody said; what ends with it."""
+        kinds = ("labels", _SHARES, self.watch.firing_ns), ("collapse", _COLLAPSE, self.collapsed_ns)
+        answer_watch(self.watch, action)
+        self.collapsed_ns = None
+        return [
+            Alarm(kind, title, tell_answered(subject, action, fired_ns=fired_ns, look=look), "recovered")
+            for kind, title, fired_ns in kinds
+            if fired_ns is not None
+        ]
 
     def _settle(self, window: Window, subject: str) -> list[Alarm]:
         fired_ns = self.watch.firing_ns
@@ -172,6 +194,11 @@ class LabelWatch:
             promise=self._threshold,
         )
         return Alarm("collapse", _COLLAPSE, text, "firing")
+
+
+def answer_watch(watch: Watch[Names], action: Action) -> None:
+    """Keep the reference of the watch, or let it learn another one."""
+    (watch.keep if action == "keep" else watch.accept)()
 
 
 def _has_collapsed(change: EntropyChange) -> bool:

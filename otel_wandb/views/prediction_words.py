@@ -9,7 +9,7 @@ from otel_wandb.metrics.intervals import SECOND_NS
 from otel_wandb.statistics.concentration import EntropyChange
 from otel_wandb.statistics.proportions import Interval
 from otel_wandb.views.judging import Window
-from otel_wandb.views.telling import tell_fired
+from otel_wandb.views.telling import tell_evidence, tell_fired
 
 
 def tell_low(
@@ -63,7 +63,7 @@ def tell_over(subject: str, what: str, window: Window, *, fired_ns: int) -> str:
 def tell_promise(window: Window, promise: float) -> str:
     """What the alarm is worth."""
     return (
-        f"Evidence is {tell_number(float(f'{window.evidence:.3g}'))}; without a change it reaches "
+        f"Evidence is {tell_evidence(window.evidence)}; without a change it reaches "
         f"{tell_number(promise)} once in as many windows at most, on the mean."
     )
 

@@ -20,11 +20,14 @@ from otel_wandb.metrics.closed import Series
 from otel_wandb.metrics.histogram import AnyHistogram, merge_all
 from otel_wandb.metrics.intervals import Interval
 from otel_wandb.statistics.draws import seed_of
+from otel_wandb.views.answer import Action
 from otel_wandb.views.bins import Names, cut_name
 from otel_wandb.views.definitions import Drift, Predictions, name_view
+from otel_wandb.views.evidence import Stream
+from otel_wandb.views.examples import SMALLEST, Example
 from otel_wandb.views.followed import read_names, read_values
 from otel_wandb.views.label_keys import MAX_LABELS, LabelKeys, LabelKeysState
-from otel_wandb.views.machine import Group, Look, Outcome, admit, select, view_key
+from otel_wandb.views.machine import Group, Look, Outcome, admit, name_attributes, select
 from otel_wandb.views.prediction_alarms import Alarm, ConfidenceWatch, LabelWatch
 from otel_wandb.views.telling import make_finding, name_subject
 from otel_wandb.views.watch import WatchState
@@ -94,7 +97,7 @@ class PredictionsMachine:
 
     def update(self, look: Look) -> Outcome:
         """Take an interval; those of a service come in their order."""
-        view, outcome = self._view, Outcome()
+        view, outcome = self._view, Outcome(keys=look.keys)
         found = select(look.series, view.instrument, view.where, view.by)
         groups = (group for group, series in found.items() if read_values(series))
         for group in admit(self._groups, groups):
@@ -108,6 +111,31 @@ class PredictionsMachine:
     def explain(self) -> dict[Group, str]:
         """What each group is about: learning, or so many requests of a window."""
         return {group: one.confidence.watch.explain() for group, one in sorted(self._groups.items())}
+
+    def list_evidence(self) -> list[Stream]:
+        """Its streams, as they stand after the last interval."""
+        found = (
+            (group, f"{word}_q_value", watched.watch.e_value)
+            for group, one in sorted(self._groups.items())
+            for word, watched in (("confidence", one.confidence), ("labels", one.labels))
+        )
+        return [Stream("predictions", group, field, e) for group, field, e in found if e is not None]
+
+    def list_alarms(self) -> dict[Group, int]:
+        """The groups with an alarm that is not over, and since when (Unix time in ns)."""
+        fired = {group: _list_fired(one) for group, one in sorted(self._groups.items())}
+        return {group: min(times_ns) for group, times_ns in fired.items() if times_ns}
+
+    def answer(self, action: Action, group: Group, look: Look) -> Outcome:
+        """Do as somebody said, of confidence and labels. Raises `KeyError` for an unknown group."""
+        outcome, one = Outcome(keys=look.keys), self._groups[group]
+        subject = name_subject(self._name, group)
+        alarms = [
+            *one.confidence.answer(action, subject, look),
+            *one.labels.answer(action, subject, look),
+        ]
+        outcome.findings += [self._find(look, group, alarm) for alarm in alarms]
+        return outcome
 
     def state(self) -> bytes:
         """What `restore` needs."""
@@ -138,7 +166,7 @@ class PredictionsMachine:
         for alarm in alarms:
             outcome.findings.append(self._find(look, group, alarm))
         for field, detected in _list_flags(one):
-            outcome.values[self._key(group, field)] = float(detected)
+            outcome.values[self._key(outcome, group, field)] = float(detected)
 
     def _draw(
         self,
@@ -153,7 +181,7 @@ class PredictionsMachine:
             figures.update(list_variety(counts))
             names = self._groups[group].keys.name_all(interval.period_ns, counts)
             figures.update(list_shares(counts, names))
-        outcome.values.update({self._key(group, field): value for field, value in figures.items()})
+        outcome.values.update({self._key(outcome, group, field): value for field, value in figures.items()})
 
     def _find(self, look: Look, group: Group, alarm: Alarm) -> Finding:
         return make_finding(
@@ -165,10 +193,17 @@ class PredictionsMachine:
             level="warn",
             text=alarm.text,
             state=alarm.state,
+            examples=self._find_examples(look, group, alarm),
         )
 
-    def _key(self, group: Group, field: str) -> str:
-        return view_key("predictions", self._name, group, field)
+    def _find_examples(self, look: Look, group: Group, alarm: Alarm) -> list[Example]:
+        if alarm.state != "firing" or alarm.kind != "confidence":
+            return []
+        where = name_attributes(self._view, group)
+        return look.examples.find(self._view.instrument, SMALLEST, where)
+
+    def _key(self, outcome: Outcome, group: Group, field: str) -> str:
+        return outcome.keys.key("predictions", self._name, group, field)
 
 
 def list_confidence(histograms: Sequence[AnyHistogram], low_confidence: float) -> Iterator[tuple[str, float]]:
@@ -201,6 +236,11 @@ def list_shares(counts: Names, names: Mapping[str, str]) -> Iterator[tuple[str, 
         yield f"{name}_share", count / total
     if rest or len(names) == MAX_LABELS:
         yield "other_share", rest / total
+
+
+def _list_fired(one: _Group) -> list[int]:
+    times_ns = (one.confidence.watch.firing_ns, one.labels.watch.firing_ns, one.labels.collapsed_ns)
+    return [time_ns for time_ns in times_ns if time_ns is not None]
 
 
 def _list_flags(one: _Group) -> Iterator[tuple[str, bool]]:

@@ -85,11 +85,13 @@ def check_reference(
     window_requests: int = 500,
     windows_to_false_alarm: float = 1000.0,
     seed: int = 0,
+    timed: bool = True,
 ) -> Check:
     """Whether a reference is stable: its first half, and then window after window, must give no alarm.
 
-    The intervals are in their order. A stable one is called unstable with a chance of at most half its
-    windows / `windows_to_false_alarm`. Cost: a few milliseconds a window.
+    The intervals are in their order; `timed` says that their times are those of a clock. A stable one is
+    called unstable with a chance of at most half its windows / `windows_to_false_alarm`. Cost: a few
+    milliseconds a window.
     """
     windows = _cut(_count(taken), window_s, window_requests)
     if len(windows) < _MIN_WINDOWS:
@@ -109,9 +111,11 @@ def check_reference(
     when = tell_time(windows[at][-1].interval.end_ns / SECOND_NS)
     place = f"in window {at + 1} of {len(windows)}, though the first {half} are its reference"
     found = f"Not stable by itself: an alarm at {when}, {place}."
+    if not timed:
+        found = f"Not stable by itself: an alarm {place}."
     length_ns = windows[-1][-1].interval.end_ns - windows[0][0].interval.start_ns
     untried = []
-    for remedy, arrange, needs_ns, told in _REMEDIES:
+    for remedy, arrange, needs_ns, told in _REMEDIES if timed else _REMEDIES[:1]:
         if length_ns < needs_ns:
             untried.append(f"`{told.setting}` needs {tell_duration(needs_ns / SECOND_NS)} to be tried.")
         elif find_alarm(arrange) is None:

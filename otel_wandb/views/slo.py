@@ -29,7 +29,8 @@ from otel_wandb.metrics.intervals import SECOND_NS
 from otel_wandb.statistics.proportions import burn_rate
 from otel_wandb.views.blocks import Blocks, Resolution, Row, Window
 from otel_wandb.views.definitions import Slo, name_view
-from otel_wandb.views.machine import Group, Look, Outcome, admit, select, view_key
+from otel_wandb.views.examples import LARGEST, Example
+from otel_wandb.views.machine import Group, Look, Outcome, admit, name_attributes, select
 from otel_wandb.views.requests import Requests, count_failed, count_slow
 from otel_wandb.views.telling import make_finding, name_subject, tell_duration, tell_fired
 
@@ -131,7 +132,7 @@ class SloMachine:
 
     def update(self, look: Look) -> Outcome:
         """Take an interval."""
-        outcome = Outcome()
+        outcome = Outcome(keys=look.keys)
         view = self._view
         found = select(look.series, view.instrument, view.where, view.by)
         now_ns = look.closed.interval.end_ns
@@ -150,9 +151,9 @@ class SloMachine:
                 del self._groups[group]
         unwatched = len(found.keys() - self._groups.keys())
         if unwatched:
-            outcome.values[view_key("slo", self._name, (), "unwatched_groups")] = float(unwatched)
+            outcome.values[outcome.keys.key("slo", self._name, (), "unwatched_groups")] = float(unwatched)
         firing = any(watch.alerts.keys() - {_EDGE} for watch in self._groups.values())
-        outcome.values[view_key("alerts", self._name, (), "")] = float(firing)
+        outcome.values[outcome.keys.key("alerts", self._name, (), "")] = float(firing)
         return outcome
 
     def state(self) -> bytes:
@@ -187,7 +188,7 @@ class SloMachine:
         if undecided:
             shown["good_percent_low"] = Fraction(100 * (total - bad - undecided), total)
         for field, value in shown.items():
-            outcome.values[view_key("slo", self._name, group, field)] = float(value)
+            outcome.values[outcome.keys.key("slo", self._name, group, field)] = float(value)
 
     def _judge(self, watch: _Watch, policy: _Policy, group: Group, look: Look, outcome: Outcome) -> None:
         now_ns, now_s = look.closed.interval.end_ns, look.time_s
@@ -252,6 +253,10 @@ class SloMachine:
         return 1 - self._rate(month.bad, month.total) * Fraction(known_ns, _30_D.seconds * SECOND_NS)
 
     def _find(self, policy: _Policy, state: State, text: str, group: Group, look: Look) -> Finding:
+        examples: list[Example] = []
+        if state == "firing" and self._view.threshold_s is not None:
+            where = name_attributes(self._view, group)
+            examples = look.examples.find(self._view.instrument, LARGEST, where)
         return make_finding(
             look,
             kind=f"slo_{policy.kind}",
@@ -261,6 +266,7 @@ class SloMachine:
             level=policy.level,
             text=f"{name_subject(self._name, group)}: {text}",
             state=state,
+            examples=examples,
         )
 
     def _tell_burning(self, policy: _Policy, long: _Counts, short: _Counts, left: Fraction) -> str:

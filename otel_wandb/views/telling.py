@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from otel_wandb.alerts.finding import Finding, Level, State
-from otel_wandb.alerts.wording import tell_time
-from otel_wandb.metrics.keys import make_identifier
+from otel_wandb.alerts.wording import tell_number, tell_time
+from otel_wandb.views.examples import Example, tell_examples
 from otel_wandb.views.machine import Group, Look
 
 _MAX_GROUP: Final = 80
+_ALL_DOUBT: Final = 1e12
 _MINUTE_S: Final = 60
 _HOUR_S: Final = 3600
 _DAY_S: Final = 86_400
@@ -24,20 +26,39 @@ def name_subject(view: str, group: Group) -> str:
 
 
 def make_finding(
-    look: Look, *, kind: str, view: str, group: Group, title: str, level: Level, text: str, state: State
+    look: Look,
+    *,
+    kind: str,
+    view: str,
+    group: Group,
+    title: str,
+    level: Level,
+    text: str,
+    state: State,
+    examples: Sequence[Example] = (),
 ) -> Finding:
-    """A finding in the row of this interval; `title` says what is the case with the view, without numbers."""
+    """A finding in the row of this interval; `title` says what is the case with the view, without numbers.
+
+    The text names the `examples`, if there are any.
+    """
     return Finding(
-        name="_".join([kind, make_identifier("_".join([view, *group]))]),
+        name=f"{kind}_{look.keys.name(kind, view, group)}",
         title=f"{name_subject(view, group)} {title}",
         level=level,
-        text=text,
+        text=" ".join(filter(None, (text, tell_examples(examples)))),
         state=state,
         service=look.service,
         time_s=look.time_s,
         step=look.step,
         run=look.run,
     )
+
+
+def tell_evidence(evidence: float) -> str:
+    """Evidence with three digits; where it is beyond all doubt, no more than that."""
+    if evidence > _ALL_DOUBT:
+        return f"more than {tell_number(_ALL_DOUBT)}"
+    return tell_number(float(f"{evidence:.3g}"))
 
 
 def tell_fired(fired_s: float, now_s: float) -> str:

@@ -118,6 +118,11 @@ class Watch(Generic[Data]):
         return self._state.firing_ns
 
     @property
+    def e_value(self) -> float | None:
+        """The evidence as `DriftDetector.e_value` has it; None before the reference is complete."""
+        return self._judge.e_value if self._judge else None
+
+    @property
     def reference(self) -> Pool | None:
         """The counts of the reference; None before it is complete, and no window is tested."""
         return self._judge.reference if self._judge else None

@@ -113,7 +113,13 @@ class Backend:
             artifacts = storage.rows("SELECT * FROM artifacts ORDER BY created_at")
             sql = "SELECT kind,name,size,uploaded FROM artifact_files"
             sql += " WHERE artifact=? AND kind<>'manifest-stub'"
-            return [made | {"files": storage.rows(sql, made["id"])} for made in artifacts]
+            users = "SELECT run FROM artifact_uses WHERE artifact=? ORDER BY run"
+            return [
+                made
+                | {"files": storage.rows(sql, made["id"])}
+                | {"used_by": [use["run"] for use in storage.rows(users, made["id"])]}
+                for made in artifacts
+            ]
         if name.startswith("client-artifacts/"):
             client_id, _, file = name.removeprefix("client-artifacts/").partition("/")
             sql = "SELECT f.content FROM client_ids c JOIN artifacts a ON a.id=c.artifact"

@@ -112,8 +112,34 @@ class Artifacts:
         artifact = {"id": v["artifactID"], "digest": found["digest"] if found else ""}
         return {"commitArtifact": {"artifact": artifact}}
 
+    def ArtifactMembershipFiles(self, v: Row, base: str) -> Row:
+        """The files of the version that an alias names: `latest`, `v0`, or one that it was given."""
+        found = self.storage.rows(
+            "SELECT * FROM artifacts WHERE entity=? AND project=? AND name=? AND state='COMMITTED'"
+            " ORDER BY version DESC",
+            *(v.get("entity"), v.get("project"), v.get("collection")),
+        )
+        alias = v["alias"]
+        named = [one for one in found if alias in (f"v{one['version']}", *json.loads(one["aliases"] or "[]"))]
+        chosen = named or (found if alias == "latest" else [])
+        if not chosen:
+            none: Row = {"__typename": "ArtifactSequence", "artifactMembership": None}
+            return {"project": {"artifactCollection": none if found else None}}
+        sql = "SELECT * FROM artifact_files WHERE artifact=? AND kind='file' AND uploaded=1 ORDER BY name"
+        files = self.storage.rows(sql, chosen[0]["id"])
+        nodes = [
+            {"name": f["name"], "url": f"{base}/storage/artifact/{f['token']}", "sizeBytes": f["size"]}
+            for f in files
+        ]
+        membership = {"files": {"edges": [{"node": node} for node in nodes]}}
+        collection = {"__typename": "ArtifactSequence", "artifactMembership": membership}
+        return {"project": {"artifactCollection": collection}}
+
     def UseArtifact(self, v: Row, base: str) -> Row:
-        return {"useArtifact": {"artifact": {"id": v["input"]["artifactID"]}}}
+        given = v["input"]
+        sql = "INSERT OR IGNORE INTO artifact_uses(run, artifact) VALUES(?,?)"
+        self.storage.run_sql(sql, given.get("runName"), given["artifactID"])
+        return {"useArtifact": {"artifact": {"id": given["artifactID"]}}}
 
     def ClientIDMapping(self, v: Row, base: str) -> Row:
         sql = "SELECT artifact FROM client_ids WHERE client_id=?"

@@ -43,6 +43,7 @@ CREATE TABLE IF NOT EXISTS artifacts(
   id TEXT PRIMARY KEY, run_id TEXT, entity TEXT, project TEXT, type TEXT, name TEXT,
   client_id TEXT, sequence_client_id TEXT, digest TEXT, state TEXT, version INTEGER,
   aliases TEXT, metadata TEXT, description TEXT, created_at REAL);
+CREATE TABLE IF NOT EXISTS artifact_uses(run TEXT, artifact TEXT, UNIQUE(run, artifact));
 CREATE TABLE IF NOT EXISTS client_ids(client_id TEXT PRIMARY KEY, artifact TEXT);
 CREATE TABLE IF NOT EXISTS artifact_files(
   token TEXT PRIMARY KEY, artifact TEXT, kind TEXT, name TEXT, md5 TEXT, manifest_id TEXT,
@@ -63,6 +64,7 @@ _TABLES: Final = (
     "alerts",
     "files",
     "artifacts",
+    "artifact_uses",
     "client_ids",
     "artifact_files",
     "views",
