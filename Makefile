@@ -1,5 +1,6 @@
 # Everything sets itself up: `make test` in a fresh clone needs Python 3.11 or newer and the package registries.
 # Peers of the tests, such as the Weave server, have pins for Python 3.11, so that one is taken where it exists.
+# The slow tests of Streamlit need Chromium as well, or npm to fetch it.
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -32,7 +33,7 @@ test: lint peers  ## lint, types, and all tests but the slow ones; ARGS goes to 
 
 .PHONY: test-slow
 test-slow: $(INSTALLED)  ## the slow tests: the ClickHouse-backed peer, chaos
-	$(PYTHON) -m tests.peers.environments weave weave-clickhouse
+	$(PYTHON) -m tests.peers.environments weave weave-clickhouse apps
 	$(PYTHON) -m pytest -m slow $(ARGS)
 
 .PHONY: lint
@@ -71,7 +72,7 @@ $(INSTALLED): pyproject.toml
 	@test -n "$(BASE_PYTHON)" || { echo "No Python 3.11 or newer with venv was found; set BASE_PYTHON." >&2; exit 1; }
 	@$(PYTHON) -c '' 2>/dev/null || "$(BASE_PYTHON)" -m venv --clear $(VENV)
 	$(PYTHON) -m pip install -qq --upgrade 'pip>=25.1'
-	$(PYTHON) -m pip install -qq --editable '.[demo]' --group dev
+	$(PYTHON) -m pip install -qq --editable '.[demo,serve]' --group dev
 	@touch $(DEMO) $@
 
 # Without what development needs: the first minutes are for the demo, not for waiting.

@@ -8,13 +8,23 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-__all__ = ["WandbMetricExporter", "WeaveLogExporter", "WeaveSpanExporter", "__version__", "configure"]
+__all__ = [
+    "WandbMetricExporter",
+    "WeaveLogExporter",
+    "WeaveSpanExporter",
+    "__version__",
+    "configure",
+    "log_prediction",
+    "record_feedback",
+]
 
 _HOMES = {
     "WandbMetricExporter": "otel_wandb.ingest.sdk_metrics",
     "WeaveLogExporter": "otel_wandb.ingest.sdk_logs",
     "WeaveSpanExporter": "otel_wandb.ingest.sdk",
     "configure": "otel_wandb.ingest.configure",
+    "log_prediction": "otel_wandb.instrument.statements",
+    "record_feedback": "otel_wandb.instrument.statements",
 }
 
 if TYPE_CHECKING:
@@ -22,6 +32,8 @@ if TYPE_CHECKING:
     from otel_wandb.ingest.sdk import WeaveSpanExporter as WeaveSpanExporter
     from otel_wandb.ingest.sdk_logs import WeaveLogExporter as WeaveLogExporter
     from otel_wandb.ingest.sdk_metrics import WandbMetricExporter as WandbMetricExporter
+    from otel_wandb.instrument.statements import log_prediction as log_prediction
+    from otel_wandb.instrument.statements import record_feedback as record_feedback
 
 
 def __getattr__(name: str) -> object:

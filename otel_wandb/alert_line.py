@@ -20,10 +20,10 @@ from otel_wandb.alerts.engine import AlertRules, Moment
 from otel_wandb.alerts.finding import Finding
 from otel_wandb.alerts.plan import DEFAULT_PLAN, Plan
 from otel_wandb.alerts.reading import parse_plan
+from otel_wandb.boundary import Boundaries
 from otel_wandb.config import Settings
 from otel_wandb.metrics.charts import MAX_KEYS, Shown
 from otel_wandb.metrics.runs import RunSeries, series_digest
-from otel_wandb.redaction import Redactor
 from otel_wandb.work import ShapedAlert
 
 _log = logging.getLogger("otel_wandb.alerts")
@@ -43,14 +43,14 @@ class AlertLine:
     """The alerts of one directory. Not thread-safe."""
 
     def __init__(
-        self, *, settings_of: Callable[[str], Settings], redactor: Redactor, interval_s: float
+        self, *, settings_of: Callable[[str], Settings], boundaries: Boundaries, interval_s: float
     ) -> None:
         self.counts: Counter[tuple[str, str, str]] = Counter()
         """What became of alerts, since the caller last cleared it."""
         self.on_firing: Callable[[RunSeries], None] = lambda series: None
         """Hears of each series of which an alert begins to fire."""
         self._settings_of = settings_of
-        self._redactor = redactor
+        self._boundaries = boundaries
         self._interval_s = interval_s
         self._plans: dict[str, Plan] = {"": DEFAULT_PLAN}
         self._stored: dict[str, bytes] = {}
@@ -140,9 +140,10 @@ class AlertLine:
 
     def _redact(self, finding: Finding, config: str) -> Finding:
         """The finding without what looks like a secret; doubtful text is withheld."""
-        if not self._settings_of(config).redact:
+        boundary = self._boundaries.of(config)
+        if boundary.is_open:
             return finding
-        redacted = self._redactor.redact(msgspec.json.encode(_Said(finding.title, finding.text)))
+        redacted = boundary.redact(msgspec.json.encode(_Said(finding.title, finding.text)))
         if redacted.withheld:
             self.counts["alerts", "withheld", "redactor_failed"] += 1
             return replace(finding, title=finding.name, text=_WITHHELD)

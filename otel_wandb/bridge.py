@@ -28,6 +28,7 @@ from otel_wandb.journal import JournalReader
 from otel_wandb.ledger import MAPPING_WARNINGS
 from otel_wandb.memory import MemoryJournal
 from otel_wandb.store import Store
+from otel_wandb.view_answers import AnswerBox
 
 _log = logging.getLogger("otel_wandb.bridge")
 
@@ -106,6 +107,7 @@ class Bridge:
             waits_for_delivery=lambda: not self._offline,
             replay=replay,
             reader=dialects.reader,
+            answers=AnswerBox(data_dir.answers) if data_dir and not replay else None,
         )
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None

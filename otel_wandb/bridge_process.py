@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="otel_wandb.bridge_process", description=__doc__)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--settings", required=True, help="digest of the settings document in DIR/config")
+    parser.add_argument("--no-deliver", action="store_true", help="convert and store only")
     options = parser.parse_args(arguments)
     data_dir = DataDir(options.data_dir)
     _leave_the_service()
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         document = data_dir.read_config(options.settings)
         settings = Settings.from_json(document) if document is not None else Settings()
-        bridge = _open_when_free(data_dir, settings)
+        bridge = _open_when_free(data_dir, settings, deliver=not options.no_deliver)
     except BridgeRunning:
         return 0
     except Exception:  # noqa: BLE001  whatever it is, the log has to say it and the front to hear of it
@@ -78,14 +79,14 @@ def _run(bridge: Bridge, settings: Settings) -> None:
     _log.info("The bridge (process %d) ends.", os.getpid())
 
 
-def _open_when_free(data_dir: DataDir, settings: Settings) -> Bridge:
+def _open_when_free(data_dir: DataDir, settings: Settings, *, deliver: bool) -> Bridge:
     # Somebody who looks whether the lock is held holds it for that moment.
     for _ in range(_LOCK_TRIES):
         try:
-            return open_bridge(data_dir, settings)
+            return open_bridge(data_dir, settings, deliver=deliver)
         except BridgeRunning:
             time.sleep(_LOCK_WAIT_S)
-    return open_bridge(data_dir, settings)
+    return open_bridge(data_dir, settings, deliver=deliver)
 
 
 def _leave_the_service() -> None:

@@ -3,43 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import click
 import msgspec
 
 from otel_wandb import __version__
+from otel_wandb.bootstrap_command import bootstrap
+from otel_wandb.cli_options import configured as _configured
 from otel_wandb.config import SETTINGS, Resolved, resolve
 from otel_wandb.datadir import DataDir
 from otel_wandb.errors import OtelWandbError
+from otel_wandb.reference_commands import reference
 from otel_wandb.replay import Replay, replay_files, write_alerts, write_calls, write_feedback, write_rows
+from otel_wandb.serve_command import serve
 from otel_wandb.status import read_status
 
-Command = TypeVar("Command", bound=Callable[..., object])
-
 _EXIT_BAD = 1
-
-
-def _configured(command: Command) -> Command:
-    """Give a command the options that every command has: where the data lives, and the file of settings."""
-    options = (
-        click.option(
-            "--config",
-            "config_file",
-            type=click.Path(dir_okay=False, path_type=Path),
-            help="A YAML file of settings (default: the one that OTEL_WANDB_CONFIG names).",
-        ),
-        click.option(
-            "--data-dir",
-            type=click.Path(file_okay=False, path_type=Path),
-            help="Where journal and store live (default: OTEL_WANDB_DIR, else the user's state directory).",
-        ),
-    )
-    for option in options:
-        command = option(command)
-    return command
 
 
 class _Group(click.Group):
@@ -63,6 +43,7 @@ def main() -> None:
     \b
     To see it at work:          otel-wandb demo
     From a service:             otel-wandb run -- uvicorn app:app
+    From a Collector:           otel-wandb serve
     From OTLP files:            otel-wandb replay traces.jsonl metrics.jsonl
     To see what became of it:   otel-wandb status
     When nothing arrives:       otel-wandb doctor
@@ -344,6 +325,11 @@ def demo(once: bool, requests: int | None, config_file: Path | None, data_dir: P
 
     prepared = prepare_demo(once=once, requests=requests, data_dir=data_dir, config_file=config_file)
     sys.exit(run_demo(prepared))
+
+
+main.add_command(bootstrap)
+main.add_command(reference)
+main.add_command(serve)
 
 
 @main.group()

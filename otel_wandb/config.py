@@ -20,7 +20,9 @@ from otel_wandb.settings import SETTINGS, Settings
 
 __all__ = [
     "CONFIG_VARIABLE",
+    "HASH_KEY_VARIABLE",
     "SETTINGS",
+    "TOKENS_VARIABLE",
     "Resolved",
     "Setting",
     "Settings",
@@ -30,6 +32,10 @@ __all__ = [
 ]
 
 CONFIG_VARIABLE: Final = "OTEL_WANDB_CONFIG"
+TOKENS_VARIABLE: Final = "OTEL_WANDB_SERVE_TOKENS"
+"""A secret, and so no setting: only the server reads it."""
+HASH_KEY_VARIABLE: Final = "OTEL_WANDB_HASH_KEY"
+"""A secret as well, which only the bridge reads."""
 DEFAULT: Final = "default"
 
 _TABLE: Final = {setting.name: setting for setting in SETTINGS}
@@ -90,6 +96,7 @@ def resolve(
     _split_project(found)
     _check_names(found)
     _check_order(found)
+    _check_redaction(found, environ)
     if not found["data_dir"].value:
         found["data_dir"] = found["data_dir"]._replace(value=str(default_data_dir(environ)))
     settings = msgspec.convert({name: it.value for name, it in found.items()}, Settings)
@@ -150,7 +157,7 @@ def _layers_of_environment(environ: Mapping[str, str]) -> tuple[_Layer, _Layer]:
     given = {name: value.strip() for name, value in environ.items() if value.strip()}
     own = {setting.variable: setting.name for setting in SETTINGS}
     ours = [variable for variable in given if variable.startswith(VARIABLE_PREFIX)]
-    _refuse_unknown(ours, (*own, CONFIG_VARIABLE), "the environment")
+    _refuse_unknown(ours, (*own, CONFIG_VARIABLE, TOKENS_VARIABLE, HASH_KEY_VARIABLE), "the environment")
     standard: dict[str, tuple[object, str]] = {}
     for setting in SETTINGS:
         for variable in setting.about.standard:
@@ -265,6 +272,22 @@ def _check_order(found: dict[str, _Found]) -> None:
                 f"{high.origin}); lower {lower} or raise {upper}"
             )
         found[lower] = low._replace(value=high.value, origin=f"{DEFAULT}, lowered to {upper}")
+
+
+def _check_redaction(found: Mapping[str, _Found], environ: Mapping[str, str]) -> None:
+    mode, own = found["redact_mode"], found["redact_with"]
+    key = found["hash_key_file"].value or environ.get(HASH_KEY_VARIABLE, "").strip()
+    if mode.value == "hash" and not key:
+        raise ConfigError(
+            f"redact_mode is hash (from {mode.origin}), and there is no key; write one into a file and name "
+            f"it by hash_key_file, or set {HASH_KEY_VARIABLE}"
+        )
+    module, _, function = str(own.value).partition(":")
+    if own.value and not (module and function):
+        raise ConfigError(
+            f"redact_with is {own.value!r} (from {own.origin}), which names no function; write it as "
+            "package.module:function"
+        )
 
 
 def _refuse_unknown(names: Iterable[str], known: Iterable[str], where: str) -> None:

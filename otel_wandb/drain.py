@@ -17,6 +17,7 @@ from otel_wandb.journal import Damage, Frame, Segment
 from otel_wandb.marks import Marks
 from otel_wandb.pipeline import Pipeline
 from otel_wandb.store import Store
+from otel_wandb.view_answers import AnswerBox
 from otel_wandb.work import Destinations, ResponsePlace, Work, write_work
 
 _log = logging.getLogger("otel_wandb.bridge")
@@ -47,7 +48,7 @@ class Drain:
     """Takes the journal to the store, a chunk at a time. Belongs to one thread.
 
     `waits_for_delivery` tells, when a flush is read, whether it has to wait until its calls are delivered
-    (else, offline, being stored is enough).
+    (else, offline, being stored is enough). `answers` are those to alarms of views.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Drain:
         waits_for_delivery: Callable[[], bool],
         replay: bool = False,
         reader: Reader = BUILT_IN,
+        answers: AnswerBox | None = None,
     ) -> None:
         self.read_bytes = 0
         """How much was read since the start."""
@@ -70,6 +72,7 @@ class Drain:
         self._waits_for_delivery = waits_for_delivery
         self._replay = replay
         self._reader = reader
+        self._answers = answers
         self._tidied_s = time.monotonic()
         # The wall clock as it was, plus what has passed since: jumps of the system's clock end no trace.
         self._clock_offset_ns = time.time_ns() - time.monotonic_ns()
@@ -96,8 +99,13 @@ class Drain:
         Raises StoreError where the store cannot be written to; `restore` then takes up the last position.
         """
         read_any = self._read_chunk()
+        views = self._pipeline.metrics.views
+        if self._answers is not None:
+            views.ask(self._answers.read())
         self._pipeline.tick(self._now_ns(), self._read_until_ns())
         self._commit(self._pipeline.take_work())
+        if self._answers is not None:  # what they did is stored by now
+            self._answers.remove(views.list_answered())
         return read_any
 
     def finish_input(self) -> None:

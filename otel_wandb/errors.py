@@ -12,6 +12,7 @@
     ├── StoreError             the store cannot be opened, read, written or repaired
     │   └── StoreFull          the disk is full: retry later
     ├── InputError             a file or request is not OTLP (names the place and what was expected)
+    │   └── InputTooLarge      it is larger than the limit, before or after decompression
     └── DeliveryError
         ├── DeliveryRetryable  the other side may take it later
         ├── DeliveryAmbiguous  the answer was lost: it may or may not have been taken
@@ -32,6 +33,7 @@ __all__ = [
     "DeliveryRefused",
     "DeliveryRetryable",
     "InputError",
+    "InputTooLarge",
     "JournalError",
     "JournalFull",
     "JournalUnusable",
@@ -79,6 +81,10 @@ class StoreFull(StoreError):
 
 class InputError(OtelWandbError):
     """Bytes that should be OTLP are not; the message names the place and what was expected."""
+
+
+class InputTooLarge(InputError):
+    """A request is larger than the limit, as it came or once decompressed; it was not read to its end."""
 
 
 class DeliveryError(OtelWandbError):

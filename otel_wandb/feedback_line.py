@@ -15,11 +15,11 @@ from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
+from otel_wandb.boundary import Boundaries
 from otel_wandb.config import Settings
 from otel_wandb.conventions.scores import RESULT_EVENT, Score, read_result
 from otel_wandb.metrics_line import project_of
 from otel_wandb.records import LogBatch, LogRecord, Resource
-from otel_wandb.redaction import Redactor
 from otel_wandb.score_charts import ScoreCharts, ScoreNews
 from otel_wandb.traces.assembly import Assembly
 from otel_wandb.traces.calls import Call, ShapedTrace
@@ -72,16 +72,24 @@ class FeedbackLine:
     """The scores of one directory. Not thread-safe."""
 
     def __init__(
-        self, *, assembly: Assembly, settings_of: Callable[[str], Settings], redactor: Redactor
+        self,
+        *,
+        assembly: Assembly,
+        settings_of: Callable[[str], Settings],
+        boundaries: Boundaries,
+        is_kept: Callable[[str], bool] = lambda trace_id: True,
     ) -> None:
         self.counts: Counter[tuple[str, str, str]] = Counter()
         """What became of scores and their log records, since the caller last cleared it."""
         self._assembly = assembly
         self._settings_of = settings_of
-        self._redactor = redactor
+        self._boundaries = boundaries
+        self._is_kept = is_kept
         self._waiting: dict[str, _Waiting] = {}
         self._named: dict[_Key, dict[str, None]] = {}
         """The ids of what waits, by what is named."""
+        self._traces: Counter[str] = Counter()
+        """How many wait, by the trace that they name."""
         self._look_again_ns = 0
         self._places: dict[int, ResponsePlace] = {}
         self._ready: list[ShapedFeedback] = []
@@ -168,6 +176,10 @@ class FeedbackLine:
                     place_of = None if isinstance(key, int) else project_of_span(key[1])
                     self._give_out(waiting, self._place_of(waiting, place_of))
 
+    def is_judged(self, trace_id: str) -> bool:
+        """Whether a score that names a span of the trace waits here."""
+        return trace_id in self._traces
+
     def due(self, now_ns: int) -> None:
         """Let go what has waited for long enough."""
         if now_ns < self._look_again_ns:
@@ -237,6 +249,7 @@ class FeedbackLine:
 
     def _wait(self, waiting: _Waiting) -> None:
         self._waiting[waiting.uid] = waiting
+        self._traces[waiting.trace_id] += 1
         self._named.setdefault(_key_of(waiting), {})[waiting.uid] = None
 
     def _place_of(self, waiting: _Waiting, of_span: tuple[str, str, str] | None) -> ResponsePlace | None:
@@ -266,6 +279,10 @@ class FeedbackLine:
         self, uid: str, body: bytes, place: ResponsePlace, *, scored_by: str = "", sure: bool = True
     ) -> None:
         _, trace_id, span_id, config, entity, project = place
+        if not self._is_kept(trace_id):  # it came after its trace was left out
+            self.counts["feedback", "received", ""] += 1
+            self.counts["feedback", "sampled_out", ""] += 1
+            return
         self._ready.append(
             ShapedFeedback(
                 config=config,
@@ -284,6 +301,9 @@ class FeedbackLine:
         if self._waiting.pop(waiting.uid, None) is None:
             return
         self._states[_STATE + waiting.uid] = b""
+        self._traces[waiting.trace_id] -= 1
+        if not self._traces[waiting.trace_id]:
+            del self._traces[waiting.trace_id]
         key = _key_of(waiting)
         del self._named[key][waiting.uid]
         if not self._named[key]:
@@ -308,15 +328,15 @@ class FeedbackLine:
             del self._places[next(iter(self._places))]
 
     def _cleaner(self, config: str) -> Callable[[bytes], Cleaned]:
-        if not self._settings_of(config).redact:
-            return lambda body: Cleaned(body, withheld=False)
-        return self._clean
+        boundary = self._boundaries.of(config)
 
-    def _clean(self, body: bytes) -> Cleaned:
-        redacted = self._redactor.redact(body)
-        if redacted.withheld:
-            self.counts["feedback", "withheld", "redactor_failed"] += 1
-        return Cleaned(redacted.body, redacted.withheld)
+        def clean(body: bytes) -> Cleaned:
+            redacted = boundary.redact_feedback(body)
+            if redacted.withheld:
+                self.counts["feedback", "withheld", "redactor_failed"] += 1
+            return Cleaned(redacted.body, redacted.withheld)
+
+        return clean
 
 
 def _is_result(record: LogRecord) -> bool:

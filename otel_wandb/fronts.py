@@ -39,6 +39,7 @@ REASONS: Final = (
     ("dropped", "other"),
     ("rejected", "malformed"),
     ("rejected", "foreign"),
+    ("rejected", "too_large"),
     ("rejected", "other"),
     ("sdk_lost", ""),
 )

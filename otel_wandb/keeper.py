@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from otel_wandb.config import Settings
+from otel_wandb.config import HASH_KEY_VARIABLE, Settings
 from otel_wandb.datadir import DataDir
 from otel_wandb.errors import BridgeRunning, OtelWandbError
 from otel_wandb.memory import MemoryJournal
@@ -29,6 +29,7 @@ _FROZEN_AFTER_S = 60.0
 _BACKOFF_MAX_S = 60.0
 _QUICK_S = 5.0
 _TRIES = 3
+_END_POLL_S = 0.02
 
 
 class Keeper(Protocol):
@@ -57,9 +58,10 @@ def open_keeper(data_dir: DataDir, settings: Settings) -> Keeper:
 class ProcessKeeper:
     """Starts `python -m otel_wandb.bridge_process` whenever nobody holds the directory's lock."""
 
-    def __init__(self, data_dir: DataDir, settings: Settings) -> None:
+    def __init__(self, data_dir: DataDir, settings: Settings, *, deliver: bool = True) -> None:
         self._data_dir = data_dir
         self._settings = settings
+        self._deliver = deliver
         self._lock = threading.Lock()
         self._pid: int | None = None
         self._started_s = 0.0
@@ -86,7 +88,7 @@ class ProcessKeeper:
 
     def for_child(self) -> Keeper:
         """A fresh one: the parent's child process is not ours to reap."""
-        return ProcessKeeper(self._data_dir, self._settings)
+        return ProcessKeeper(self._data_dir, self._settings, deliver=self._deliver)
 
     def close(self) -> None:
         """Reap if it has ended already; else it is adopted by init."""
@@ -95,9 +97,21 @@ class ProcessKeeper:
             if self._thread is not None:
                 self._thread.close()
 
+    def end(self, timeout_s: float) -> bool:
+        """Have the bridge that was started here drain and end; whether none of ours is left in time."""
+        deadline_s = time.monotonic() + timeout_s
+        with self._lock:
+            self._reap()
+            if self._pid is not None:
+                os.kill(self._pid, signal.SIGTERM)
+            while self._pid is not None and time.monotonic() < deadline_s:
+                time.sleep(_END_POLL_S)
+                self._reap()
+            return self._pid is None
+
     def _start(self) -> None:
         try:
-            self._pid = spawn_bridge(self._data_dir, self._settings)
+            self._pid = spawn_bridge(self._data_dir, self._settings, deliver=self._deliver)
             self._started_s = time.monotonic()
         except OSError as error:
             self._fail(f"it could not be started ({error.strerror or error})")
@@ -216,7 +230,7 @@ class MemoryKeeper:
                 self._bridge.close()
 
 
-def spawn_bridge(data_dir: DataDir, settings: Settings) -> int:
+def spawn_bridge(data_dir: DataDir, settings: Settings, *, deliver: bool = True) -> int:
     """The process id of a new bridge: own session, no stdio, and none of our OpenTelemetry environment."""
     python = _interpreter()
     null_in = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
@@ -229,6 +243,7 @@ def spawn_bridge(data_dir: DataDir, settings: Settings) -> int:
         str(data_dir.path),
         "--settings",
         settings.digest,
+        *([] if deliver else ["--no-deliver"]),
     ]
     return os.posix_spawn(python, arguments, _clean_environment(), file_actions=[null_in, *null_out])
 
@@ -241,7 +256,11 @@ def _interpreter() -> str:
 
 
 def _clean_environment() -> dict[str, str]:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith("OTEL_") or key == HASH_KEY_VARIABLE
+    }
     # `opentelemetry-instrument` works through a sitecustomize on this path; the bridge must not trace itself.
     paths = [p for p in environment.get("PYTHONPATH", "").split(os.pathsep) if p]
     paths = [

@@ -8,21 +8,26 @@ from collections.abc import Callable, Iterable
 from otel_wandb import __version__
 from otel_wandb.alert_line import AlertLine
 from otel_wandb.alerts.engine import Moment
+from otel_wandb.boundary import Boundaries
 from otel_wandb.config import Settings
 from otel_wandb.marks import FrameRef, Marks
 from otel_wandb.metrics.axes import place_on_axes
 from otel_wandb.metrics.catalogue import TWINS
 from otel_wandb.metrics.charts import Charts, Row
 from otel_wandb.metrics.closed import ClosedInterval
+from otel_wandb.metrics.exemplars import Exemplars
 from otel_wandb.metrics.from_spans import Told
 from otel_wandb.metrics.intervals import HOUR_NS, SECOND_NS, Calendar, Interval
+from otel_wandb.metrics.points import Shown
 from otel_wandb.metrics.pricing import Prices
 from otel_wandb.metrics.runs import RunSeries, describe_run, locate, service_of
 from otel_wandb.metrics.sorting import find_measure
 from otel_wandb.metrics.streams import StreamLimits, Streams
 from otel_wandb.records import Attributes, MetricBatch, Resource
 from otel_wandb.store.rows import encode_run, encode_values
+from otel_wandb.tables.examples import IntervalExamples
 from otel_wandb.tables.hours import Tables
+from otel_wandb.tables.nearest import IsKept, keep_all
 from otel_wandb.tables.points import find_points
 from otel_wandb.view_line import ViewLine
 from otel_wandb.work import ShapedRow
@@ -44,17 +49,21 @@ class MetricsLine:
         bridge_id: str,
         replay: bool,
         alerts: AlertLine,
+        boundaries: Boundaries,
+        is_kept: IsKept = keep_all,
     ) -> None:
         self.counts: Counter[tuple[str, str, str]] = Counter()
         """What became of points, since the caller last cleared it."""
-        self.tables = Tables()
+        self.tables = Tables(is_kept)
         """The requests that rows take along."""
         self._calendar = Calendar(int(settings.interval_s * SECOND_NS), settings.rotate)
         limits = StreamLimits(self._calendar, int(settings.lateness_s * SECOND_NS))
         self._streams = Streams(limits, marks, twins=TWINS, measure_of=find_measure, replay=replay)
         self._charts = Charts()
-        self._views = ViewLine(settings_of=settings_of)
+        self._exemplars = Exemplars(self._calendar)
+        self.views = ViewLine(settings_of=settings_of)
         self._alerts = alerts
+        self._boundaries = boundaries
         alerts.on_firing = self.flush_table
         self._settings_of = settings_of
         self._bridge_id = bridge_id
@@ -84,7 +93,7 @@ class MetricsLine:
         states = list(states)
         self._streams.restore(states)
         self._charts.restore(states)
-        self._views.restore(states)
+        self.views.restore(states)
         for series, end_ns in self.tables.restore(states):
             self._streams.want_row(series, end_ns)
 
@@ -93,15 +102,25 @@ class MetricsLine:
         return [
             *self._streams.take_states(),
             *self._charts.take_states(),
-            *self._views.take_states(),
+            *self.views.take_states(),
             *self.tables.take_states(),
         ]
 
     def add(self, batch: MetricBatch, *, config: str, frame: FrameRef, written_ns: int, again: bool) -> None:
         """Place the points in their intervals; `again`: they were counted before a restart."""
-        series = self.series_of(batch.resource, config)
+        boundary = self._boundaries.of(config)
+        resource = boundary.clean_resource(batch.resource)
+        series = self.series_of(resource, config)
+        if self._settings_of(config).views:
+            self._exemplars.add(batch.metrics, series, boundary.clean)
         self._streams.add(
-            batch, series=series, config=config, frame=frame, written_ns=written_ns, again=again
+            batch,
+            series=series,
+            config=config,
+            frame=frame,
+            written_ns=written_ns,
+            again=again,
+            shown=Shown(resource.attributes, boundary.clean),
         )
         self._collect_dropped()
 
@@ -205,10 +224,18 @@ class MetricsLine:
     def _watch(self, closed: ClosedInterval, row: Row, run: str) -> dict[str, float]:
         """What the views add to the row; what they have found is handed on."""
         usd = row.values.get("cost/total_usd", 0.0)
-        watched = self._views.watch(
+        counted, has_views = self._charts.counted(closed), bool(self._settings_of(closed.config).views)
+        watched = self.views.watch(
             closed,
-            series=self._charts.counted(closed),
+            series=counted,
+            versions=self._charts.counted_by_version(closed) if has_views else {},
             run=run,
+            examples=IntervalExamples(
+                self._exemplars.close(closed.series, closed.interval.end_ns),
+                counted,
+                lambda latency_ns: self.tables.find_request(closed.series, closed.interval, latency_ns),
+                self.tables.is_kept,
+            ),
             total_usd=float(usd) if isinstance(usd, int | float) else 0.0,
         )
         self._alerts.take(watched.findings, series=closed.series, config=row.config)

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
 
 from otel_wandb.alert_line import AlertLine
+from otel_wandb.boundary import Boundaries
+from otel_wandb.call_finishing import CallFinisher
 from otel_wandb.config import Settings
 from otel_wandb.conventions import BUILT_IN, Reader
 from otel_wandb.errors import InputError
@@ -20,26 +22,24 @@ from otel_wandb.ingest.otlp import Decoded, decode
 from otel_wandb.journal import Damage, Frame, Kind
 from otel_wandb.ledger import MAPPING_WARNINGS
 from otel_wandb.marks import Marks
-from otel_wandb.metrics.runs import service_of
 from otel_wandb.metrics_line import MetricsLine, project_of
 from otel_wandb.records import LogBatch, MetricBatch, SpanBatch
 from otel_wandb.redaction import Redactor
 from otel_wandb.request_line import RequestLine
+from otel_wandb.sampling_line import SamplingLine, note_sampling
 from otel_wandb.traces.assembly import Assembly, AssemblyLimits
-from otel_wandb.traces.bounds import bound_call
-from otel_wandb.traces.calls import Call, ShapedTrace, shape_tree
+from otel_wandb.traces.calls import ShapedTrace, shape_tree
 from otel_wandb.traces.finished import FinishedTrace, Placed
 from otel_wandb.traces.joins import ModelCalls, join_calls
+from otel_wandb.traces.request_texts import BodyOf
 from otel_wandb.traces.tree import Tree
 from otel_wandb.view_settings import cost_labels
-from otel_wandb.work import ResponsePlace, ShapedCall, Work
+from otel_wandb.work import ResponsePlace, Work
 
 _log = logging.getLogger("otel_wandb.pipeline")
 
 _HOUR_NS = 3600 * 1_000_000_000
 _DIGEST_BYTES = 16
-_MEDIA_FROM_BYTES = 64 << 10  # no smaller limit can be set
-_MAX_CALL_BYTES = 31 << 20  # the service refuses requests of more than 32 MiB
 _MAX_DIGESTS = 1_000_000
 _TRACES_AT_ONCE = 64
 
@@ -76,9 +76,11 @@ class Pipeline:
         reader: Reader = BUILT_IN,
     ) -> None:
         self.assembly = Assembly(limits_of(settings), marks)
+        self._sampling = SamplingLine(assembly=self.assembly, settings_of=settings_of)
         self._redactor = Redactor()
+        self._boundaries = boundaries = Boundaries(settings_of, self._redactor)
         self.alerts = AlertLine(
-            settings_of=settings_of, redactor=self._redactor, interval_s=settings.interval_s
+            settings_of=settings_of, boundaries=boundaries, interval_s=settings.interval_s
         )
         self.metrics = MetricsLine(
             marks=marks,
@@ -87,8 +89,16 @@ class Pipeline:
             bridge_id="replay" if replay else bridge_id,
             replay=replay,
             alerts=self.alerts,
+            boundaries=boundaries,
+            is_kept=self._sampling.is_kept,
         )
-        self._requests = RequestLine(self.metrics, settings_of=settings_of, redactor=self._redactor)
+        self._finisher = CallFinisher(
+            project_of=self._project_of,
+            locate=self.metrics.locate,
+            settings_of=settings_of,
+            boundaries=boundaries,
+        )
+        self._requests = RequestLine(self.metrics, settings_of=settings_of, boundaries=boundaries)
         self.newest_event_ns = 0
         self._read_event_ns = 0
         self._marks = marks
@@ -97,7 +107,12 @@ class Pipeline:
         self._reader = reader
         self._digests: dict[bytes, int] = {}
         self._model_calls = ModelCalls()
-        self.feedback = FeedbackLine(assembly=self.assembly, settings_of=settings_of, redactor=self._redactor)
+        self.feedback = FeedbackLine(
+            assembly=self.assembly,
+            settings_of=settings_of,
+            boundaries=boundaries,
+            is_kept=self._sampling.is_kept,
+        )
         self._work = Work()
 
     def restore(
@@ -115,6 +130,7 @@ class Pipeline:
         self.feedback.restore(states, places)
         self._model_calls.restore(states)
         self._requests.restore(states)
+        self._sampling.restore(states)
         for trace_id, memory, event_ns in memories:
             self.assembly.restore(trace_id, memory, event_ns)
             self.newest_event_ns = max(self.newest_event_ns, event_ns)
@@ -197,12 +213,14 @@ class Pipeline:
             *self.feedback.take_states(),
             *self._model_calls.take_states(),
             *self._requests.take_states(),
+            *self._sampling.take_states(),
         ]
         work.feedback, work.places = self.feedback.take_ready(), self.feedback.take_places()
         work.alerts = self.alerts.take_ready()
-        for line in (self.metrics, self.feedback, self.alerts, self._requests):
+        for line in (self.metrics, self.feedback, self.alerts, self._requests, self._finisher):
             work.counts.update(line.counts)
             line.counts.clear()
+        work.counts.update(self._boundaries.take_counts())
         self._forget()
         return work
 
@@ -244,7 +262,8 @@ class Pipeline:
     ) -> None:
         ref = (frame.segment, frame.offset)
         size = len(frame.payload) // max(1, decoded.items)
-        for batch in decoded.batches:
+        boundary = self._boundaries.of(frame.config)
+        for batch in map(boundary.clean_batch, decoded.batches):
             if isinstance(batch, SpanBatch):
                 event_ns = self._advance_clock([span.end_ns for span in batch.spans], now_ns)
                 if self._replay:
@@ -316,20 +335,37 @@ class Pipeline:
                 project_of=self._project_of,
                 price_of=self.metrics.prices(config).price,
                 cost_by=cost_labels(settings.cost_by, settings.views),
+                clean=self._boundaries.of(config).clean_told,
             )
         except Exception:  # noqa: BLE001  as above
             self._give_up(trace)
             return
-        counts["spans", "delivered", ""] += len(trace.spans) - shaped.folded
+        by_id = {placed.span.span_id: placed for placed in trace.spans}
+        decision = self._sampling.decide(
+            trace,
+            shaped,
+            by_id,
+            newest_ns=self.newest_event_ns,
+            judged=self.feedback.is_judged(trace.trace_id),
+        )
+        kept = decision is None or decision.kept
+        outcome = "delivered" if kept else "sampled_out"
+        counts["spans", outcome, ""] += len(trace.spans) - shaped.folded
         counts["spans", "dropped", "folded"] += shaped.folded
-        counts["log_records", "delivered", ""] += sum(len(p.logs) for p in trace.spans)
+        counts["log_records", outcome, ""] += sum(len(p.logs) for p in trace.spans)
         for (dialect, code), n in shaped.warnings.items():
             counts[MAPPING_WARNINGS, dialect, code] += n
-        by_id = {placed.span.span_id: placed for placed in trace.spans}
-        calls = [self._finish_call(call, by_id[call.id]) for call in shaped.calls]
-        self._work.calls += calls
+        if decision is not None:
+            note_sampling(shaped.calls, decision)
+        if kept:
+            calls = [self._finisher.finish(call, by_id[call.id]) for call in shaped.calls]
+            self._work.calls += calls
+            body_of: BodyOf = {call.span_id: call.body for call in calls}.get
+        else:  # of a few of them a table shows the texts
+            by_call = {call.id: call for call in shaped.calls}
+            body_of = lambda span_id: self._finisher.finish(by_call[span_id], by_id[span_id]).body  # noqa: E731
         self._measure(shaped, by_id)
-        self._requests.add_trace(shaped.found, calls, by_id, newest_ns=self.newest_event_ns)
+        self._requests.add_trace(shaped.found, body_of, by_id, newest_ns=self.newest_event_ns, kept=kept)
         self.feedback.add_trace(trace, shaped, lambda span_id: self._place_of(by_id[span_id]))
         self._measure_scores(self.newest_event_ns)
 
@@ -346,48 +382,14 @@ class Pipeline:
         for told, resource, config in self.feedback.take_charted():
             # They may be the first to tell the time; on replay there is no other clock.
             newest_ns = max(self.newest_event_ns, told.end_ns if self._replay else now_ns)
-            self.metrics.add_spans([told], resource=resource, config=config, newest_ns=newest_ns)
+            cleaned = self._boundaries.of(config).clean_told(told)
+            self.metrics.add_spans([cleaned], resource=resource, config=config, newest_ns=newest_ns)
 
     def _give_up(self, trace: FinishedTrace) -> None:
         counts = self._work.counts
         _log.exception("Trace %s could not be shaped into calls; it is dropped.", trace.trace_id)
         counts["spans", "dropped", "unshapable"] += len(trace.spans)
         counts["log_records", "dropped", "unshapable"] += sum(len(p.logs) for p in trace.spans)
-
-    def _finish_call(self, call: Call, placed: Placed) -> ShapedCall:
-        entity, project = self._project_of(placed)
-        run, step = self.metrics.locate(service_of(placed.resource.attributes), placed.span.end_ns)
-        body = self._bound(call.encode(), placed.config)
-        if self._settings_of(placed.config).redact:
-            redacted = self._redactor.redact(body)
-            body = redacted.body
-            if redacted.withheld:
-                self._work.counts["calls", "withheld", "redactor_failed"] += 1
-        return ShapedCall(
-            config=placed.config,
-            entity=entity,
-            project=project,
-            trace_id=call.trace_id,
-            span_id=call.id,
-            started_us=placed.span.start_ns // 1000,
-            run=run,
-            step=step,
-            body=body,
-        )
-
-    def _bound(self, body: bytes, config: str) -> bytes:
-        if len(body) < _MEDIA_FROM_BYTES:
-            return body
-        try:
-            bounded = bound_call(
-                body, media_bytes=self._settings_of(config).max_media_bytes, call_bytes=_MAX_CALL_BYTES
-            )
-        except Exception:  # noqa: BLE001  a mistake of ours costs the limit, not the call
-            _log.exception("A call of %d bytes could not be bounded.", len(body))
-            return body
-        for kind, n in bounded.left_out.items():
-            self._work.counts["calls", "left_out", kind] += n
-        return bounded.body
 
     def _place_of(self, placed: Placed) -> tuple[str, str, str]:
         return (placed.config, *self._project_of(placed))

@@ -4,129 +4,76 @@
 whatever the input) tells which patterns occur at all; almost always none does, and the bytes come back as
 they were. When anything goes wrong, the call keeps its ids, times and token counts, and nothing else.
 
-How a pattern must be written: it runs over JSON text, in which a line break is a backslash and an `n`, and a
-quote inside a string carries one backslash for each level of nesting. So a match must never begin or end
-inside an escape sequence: what may precede a token is spelled out in `_START`, and no value contains a
-backslash unless it takes the whole sequence. The secret is group 1 where the pattern has groups, else all.
+What is in base64 is decoded and looked at, too. Which patterns there are is in `redaction_patterns`; what
+users ask for beyond them in `redaction_rules`.
 """
 
 from __future__ import annotations
 
+import binascii
+import hashlib
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 import re2
 
+from otel_wandb.redaction_patterns import DEFAULT_PATTERNS, PII_PATTERNS, Pattern
+
+__all__ = ["DEFAULT_PATTERNS", "PII_PATTERNS", "Mark", "Pattern", "Redacted", "Redactor", "withhold"]
+
 _log = logging.getLogger("otel_wandb.redaction")
 
-_START: Final = r"(?:^|[^A-Za-z0-9]|\\[bfnrt]|\\u00[0-9a-f]{2})"
-_NAME: Final = (
-    r"(?:passw(?:or)?d|passwd|pwd|passphrase|secret|api[_-]?key|access[_-]?key|account[_-]?key"
-    r"|private[_-]?key|(?:access|api|auth|bearer|id|refresh|secret|security|session)[_-]?token|credentials?)"
-)
-_BARE: Final = r"[^\s\"'\\,;&<>{}()\[\]]"
-
-
-def _has_digit(value: str) -> bool:
-    return any(c.isdigit() for c in value)
-
-
-def _is_given(value: str) -> bool:
-    """Tells a value from a word that only stands where a value could."""
-    return value.lower() not in _PLACEHOLDERS and len(set(value)) > 1 and not value.startswith("[redacted")
-
-
-_PLACEHOLDERS: Final = frozenset(
-    [
-        "null",
-        "none",
-        "true",
-        "false",
-        "undefined",
-        "string",
-        "str",
-        "text",
-        "bytes",
-        "required",
-        "optional",
-        "redacted",
-        "object",
-        "array",
-    ]
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Pattern:
-    """One kind of secret: its name stands in the place of what it hides. `accept` looks at a match again."""
-
-    name: str
-    regex: str
-    accept: Callable[[str], bool] | None = None
-
-
-DEFAULT_PATTERNS: Final[tuple[Pattern, ...]] = (
-    Pattern(  # with or without headers, cut off or whole, on one line or many
-        "private_key",
-        r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"
-        r"(?:(?:\\+[nrt])+[A-Za-z-]+: [^\"\\]*)*"
-        r"(?:(?:\\+[nrt]| )*[A-Za-z0-9+/=]{16,})*(?:(?:\\+[nrt]| )*[A-Za-z0-9+/=]+)?"
-        r"(?:(?:\\+[nrt]| )*-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----)?",
-    ),
-    Pattern("jwt", _START + r"(eyJ[A-Za-z0-9_-]{6,}\.eyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]*)"),
-    Pattern("aws_access_key", _START + r"((?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16})"),
-    Pattern("anthropic_key", _START + r"(sk-ant-[A-Za-z0-9_-]{10,})"),
-    Pattern(
-        "openai_key",
-        _START + r"(sk-(?:[A-Za-z0-9]{20,}|(?:proj|svcacct|admin|None|or-v1|lf)-[A-Za-z0-9_-]{16,}))",
-    ),
-    Pattern("wandb_key", _START + r"(wandb_v[0-9]+_[A-Za-z0-9_-]{20,}|local-[0-9a-f]{40})"),
-    Pattern("github_token", _START + r"(gh[opusr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,})"),
-    Pattern("gitlab_token", _START + r"(gl(?:pat|ptt|dt|rt)-[A-Za-z0-9_-]{16,})"),
-    Pattern("slack_token", _START + r"(xox[abeoprs]-[A-Za-z0-9-]{10,}|xapp-[0-9]-[A-Za-z0-9-]{10,})"),
-    Pattern("slack_webhook", r"hooks\.slack\.com/(?:services|workflows)/([A-Za-z0-9/_-]{16,})"),
-    Pattern(
-        "google_key",
-        _START + r"(AIza[A-Za-z0-9_-]{35}|GOCSPX-[A-Za-z0-9_-]{20,}|ya29\.[A-Za-z0-9_-]{20,})",
-    ),
-    Pattern("stripe_key", _START + r"((?:sk|rk)_(?:live|test)_[A-Za-z0-9]{10,}|whsec_[A-Za-z0-9]{16,})"),
-    Pattern(
-        "vendor_token",
-        _START + r"(hf_[A-Za-z0-9]{30,}|gsk_[A-Za-z0-9]{30,}|xai-[A-Za-z0-9]{30,}|pplx-[A-Za-z0-9]{30,}"
-        r"|npm_[A-Za-z0-9]{30,}|pypi-[A-Za-z0-9_-]{50,}|lsv2_(?:pt|sk)_[A-Za-z0-9_]{30,}"
-        r"|pcsk_[A-Za-z0-9_]{30,}|dapi[a-f0-9]{32}|SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,})",
-    ),
-    Pattern("url_password", r"[A-Za-z][A-Za-z0-9+.-]*://[^\s:/@\"'\\]*:([^\s/@\"'\\]+)@", _is_given),
-    Pattern(
-        "url_signature",
-        r"[?&](?i:token|key|sig|signature|x-amz-signature|x-goog-signature)=([A-Za-z0-9%._~+/-]{12,})",
-        _has_digit,
-    ),
-    Pattern(
-        "authorization",
-        r"(?i)authorization\\*[\"']?\s*[:=]\s*\[?\\*[\"']?((?:basic|bearer|digest|token|apikey)\s[^\"'\\]{6,})",
-    ),
-    Pattern("bearer_token", r"(?i)bearer\s+([A-Za-z0-9._~+/=-]{16,})", _has_digit),
-    # A member of the call itself: the value ends at the first quote that is not escaped.
-    Pattern("assignment", r'(?i)[{,]"[^"\\]*' + _NAME + r'"\s*:\s*"((?:[^"\\]|\\.)+)"', _is_given),
-    # A member of JSON inside a string: quotes are escaped, once or more.
-    Pattern(
-        "nested_assignment",
-        r"(?i)" + _NAME + r'\\+"\s*:\s*\\+"([^"\\]+)',
-        _is_given,
-    ),
-    Pattern(
-        "text_assignment",
-        r"(?i)" + _NAME + r"\s*[:=]\s*(?:\\*[\"'])?(" + _BARE + r"{4,})",
-        _is_given,
-    ),
-)
+Mark: TypeAlias = Callable[[str, bytes], bytes]
+"""What stands in the place of a secret, of which the kind and the text are given."""
 
 _VISIBLE: Final = ("id", "trace_id", "parent_id", "started_at", "ended_at", "thread_id", "turn_id")
 _NOTE: Final = "withheld: the redaction of this call failed"
+
+_BASE64: Final = r"[A-Za-z0-9+/_-]{40,}={0,2}"
+_MAX_BASE64: Final = 4096
+_MEDIUM: Final = b"base64,"
+_HEX: Final = b"0123456789abcdefABCDEF"
+_URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
+_ID_MEMBER: Final = re.compile(rb'"(?:id|parent_id|span_id|turn_id)":"\Z')
+_BACKSLASH: Final = ord("\\")
+_ESCAPED: Final = re.compile(rb"[bfnrt]|u[0-9a-fA-F]{4}")
+_ID_CHARS: Final = 16
+_BEFORE_NUMBERS: Final = frozenset((b":", b"[", b",", b""))
+_BEHIND_NUMBERS: Final = frozenset((b",", b"}", b"]", b""))
+_HASH_BYTES: Final = 8
+_NO_DIGITS: Final = bytes.maketrans(b"0123456789abcdef", b"abcdefghijklmnop")
+
+
+def mask(name: str, secret: bytes) -> bytes:
+    """`[redacted:NAME]`, whatever the secret is."""
+    return b"[redacted:" + name.encode() + b"]"
+
+
+def drop(name: str, secret: bytes) -> bytes:
+    """Nothing."""
+    return b""
+
+
+def hash_with(key: bytes) -> Mark:
+    """`[hashed:NAME:...]` with 64 bits of BLAKE2b under the key (RFC 7693), as letters: equal stays equal.
+
+    Letters, so that no other pattern takes them for a number.
+    """
+    keyed = hashlib.blake2b(key, digest_size=32).digest()  # a key may have any length
+
+    def mark(name: str, secret: bytes) -> bytes:
+        if b"\\" in secret:
+            try:  # the same value, however it is escaped here
+                secret = msgspec.json.decode(b'"' + secret + b'"', type=str).encode()
+            except (msgspec.MsgspecError, UnicodeError):
+                pass
+        digest = hashlib.blake2b(secret, key=keyed, digest_size=_HASH_BYTES).hexdigest().encode()
+        return b"[hashed:" + name.encode() + b":" + digest.translate(_NO_DIGITS) + b"]"
+
+    return mark
 
 
 class Redacted(NamedTuple):
@@ -143,49 +90,126 @@ _NO_HITS: Final[dict[str, int]] = {}
 class Redactor:
     """Replaces secrets in encoded calls. Thread-safe; building one compiles the patterns (some 10 ms)."""
 
-    def __init__(self, patterns: Sequence[Pattern] = DEFAULT_PATTERNS) -> None:
+    def __init__(self, patterns: Sequence[Pattern] = DEFAULT_PATTERNS, mark: Mark = mask) -> None:
         self._patterns = [(pattern, re2.compile(pattern.regex.encode())) for pattern in patterns]
+        self._base64 = re2.compile(_BASE64.encode())
+        self._mark = mark
         self._set = re2.Set.SearchSet()
         for pattern in patterns:
             self._set.Add(pattern.regex)
+        self._set.Add(_BASE64)
+        self._set.Add(r"\z")  # which all texts have: where it is not found, the search itself has failed
         self._set.Compile()
         self._find = self._set.Match
+        self._nothing = [len(self._patterns) + 1]
 
     def redact(self, body: bytes) -> Redacted:
-        """The body with each secret replaced by `[redacted:NAME]`; what cannot be redacted is withheld."""
+        """The body with each secret replaced; what cannot be redacted is withheld."""
         try:
             found = self._find(body)
-            if not found:
+            if found == self._nothing:
                 return Redacted(body, _NO_HITS, False)
-            return self._replace(body, sorted(found))
+            return self._replace(body, found)
         except Exception:  # noqa: BLE001  whatever failed, the content must not pass
             _log.exception("A call could not be redacted; its content is withheld.")
             return Redacted(withhold(body), {}, True)
 
     def _replace(self, body: bytes, found: list[int]) -> Redacted:
+        if not found:
+            raise RuntimeError("the search for patterns ran out of memory")
         hits: dict[str, int] = {}
         redacted = body
-        for index in found:
-            pattern, regex = self._patterns[index]
-            redacted, count = _substitute(pattern, regex, redacted)
+        for index in sorted(found):
+            if index < len(self._patterns):
+                name, (redacted, count) = self._substitute(index, redacted)
+            elif index == len(self._patterns):
+                name, (redacted, count) = "base64", self._look_into(redacted)
+            else:
+                continue
             if count:
-                hits[pattern.name] = count
+                hits[name] = hits.get(name, 0) + count
         if hits:
             msgspec.json.decode(redacted, type=msgspec.Raw)  # raises if a match has cut an escape sequence
         return Redacted(redacted, hits, False)
 
+    def _substitute(self, index: int, body: bytes) -> tuple[str, tuple[bytes, int]]:
+        pattern, regex = self._patterns[index]
+        pieces: list[bytes] = []
+        at = 0
+        for start, end in _find_secrets(pattern, regex, body):
+            secret = body[start:end]
+            before, behind = body[max(start - 8, 0) : start].rstrip(b" ")[-1:], body[end : end + 1]
+            if secret.isdigit() and before in _BEFORE_NUMBERS and behind in _BEHIND_NUMBERS:
+                told = b"9" * len(secret)  # it may be a number of JSON, which only a number can replace
+            else:
+                told = self._mark(pattern.name, secret)
+            pieces += (body[at:start], told)
+            at = end
+        return pattern.name, (b"".join((*pieces, body[at:])), len(pieces) // 2)
 
-def _substitute(pattern: Pattern, regex: re2._Regexp, body: bytes) -> tuple[bytes, int]:
+    def _look_into(self, body: bytes) -> tuple[bytes, int]:
+        """Replaces what is base64 of a secret, the whole of it."""
+        pieces: list[bytes] = []
+        at = 0
+        for match in self._base64.finditer(body):
+            start, end = match.span()
+            if end - start > _MAX_BASE64 or body[max(start - len(_MEDIUM), 0) : start] == _MEDIUM:
+                continue
+            start = _leave_escape(body, start)
+            if self._hides_secret(body[start:end]):
+                pieces += (body[at:start], self._mark("base64", body[start:end]))
+                at = end
+        return b"".join((*pieces, body[at:])), len(pieces) // 2
+
+    def _hides_secret(self, run: bytes) -> bool:
+        run = run.rstrip(b"=").translate(_URL_SAFE)
+        if not run.strip(_HEX):
+            return False
+        # What stands before it may be of the same letters, so it may begin at any of four places.
+        for skipped in range(4):
+            length = len(run) - skipped
+            decoded = binascii.a2b_base64(run[skipped : skipped + length - (length % 4 == 1)] + b"==")
+            found = self._find(decoded)
+            for index in found if found != self._nothing else ():
+                if index < len(self._patterns):
+                    pattern, regex = self._patterns[index]
+                    if next(_find_secrets(pattern, regex, decoded), None) is not None:
+                        return True
+        return False
+
+
+def _find_secrets(pattern: Pattern, regex: re2._Regexp, body: bytes) -> Iterator[tuple[int, int]]:
     group = 1 if regex.groups else 0
-    pieces: list[bytes] = []
-    at = 0
     for match in regex.finditer(body):
         start, end = match.span(group)
-        if start < 0 or (pattern.accept and not pattern.accept(body[start:end].decode(errors="replace"))):
+        start = _leave_escape(body, start)
+        if not 0 <= start < end:
             continue
-        pieces += (body[at:start], b"[redacted:", pattern.name.encode(), b"]")
-        at = end
-    return b"".join((*pieces, body[at:])), len(pieces) // 4
+        if pattern.accept is None and pattern.find is None:
+            yield start, end
+            continue
+        text = body[start:end].decode(errors="replace")
+        if pattern.accept is not None and not pattern.accept(text):
+            continue
+        spans = pattern.find(text) if pattern.find is not None else ((0, end - start),)
+        for begin, until in spans:
+            if not pattern.alone or _is_alone(body, start + begin, start + until):
+                yield start + begin, start + until
+
+
+def _leave_escape(body: bytes, start: int) -> int:
+    """The place itself, or that behind the escape sequence in which it may be."""
+    if start and body[start - 1] == _BACKSLASH and (found := _ESCAPED.match(body, start)) is not None:
+        return found.end()
+    return start
+
+
+def _is_alone(body: bytes, start: int, end: int) -> bool:
+    """Whether neither letter, digit nor fraction follows, and it is no id of a span, which may be digits."""
+    behind = body[end : end + 2]
+    if behind[:1].isalnum() or (behind[:1] == b"." and behind[1:].isdigit()):
+        return False
+    return end - start != _ID_CHARS or _ID_MEMBER.search(body[max(start - 16, 0) : start]) is None
 
 
 def withhold(body: bytes) -> bytes:

@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
 
+from otel_wandb.boundary import Boundaries
 from otel_wandb.config import Settings
 from otel_wandb.metrics.intervals import HOUR_NS
 from otel_wandb.metrics.runs import RunSeries, series_digest
 from otel_wandb.metrics_line import MetricsLine
-from otel_wandb.redaction import Redactor
 from otel_wandb.tables.columns import MAX_CELL_CHARS, cut, encode_row, make_row, redact_row
 from otel_wandb.tables.sampling import Draw, Item
 from otel_wandb.traces.finished import Placed
 from otel_wandb.traces.request_samples import Found, RequestSample
 from otel_wandb.traces.request_texts import BodyOf, RequestText, read_texts
-from otel_wandb.work import ShapedCall
 
 _log = logging.getLogger("otel_wandb.tables")
 
@@ -47,13 +46,13 @@ class RequestLine:
     """The requests of one directory. Not thread-safe."""
 
     def __init__(
-        self, metrics: MetricsLine, *, settings_of: Callable[[str], Settings], redactor: Redactor
+        self, metrics: MetricsLine, *, settings_of: Callable[[str], Settings], boundaries: Boundaries
     ) -> None:
         self.counts: Counter[tuple[str, str, str]] = Counter()
         """What could not be told of requests, since the caller last cleared it."""
         self._metrics = metrics
         self._settings_of = settings_of
-        self._redactor = redactor
+        self._boundaries = boundaries
         self._parts: dict[str, _Part] = {}
         """By trace and series, those that came last at the end."""
         self._states: dict[str, bytes] = {}
@@ -77,25 +76,32 @@ class RequestLine:
         return list(states.items())
 
     def add_trace(
-        self, found: Found, calls: Sequence[ShapedCall], placed: Mapping[str, Placed], *, newest_ns: int
+        self,
+        found: Found,
+        body_of: BodyOf,
+        placed: Mapping[str, Placed],
+        *,
+        newest_ns: int,
+        kept: bool = True,
     ) -> None:
-        """Collect the requests of a trace, whose calls are `calls`; no time is ahead of `newest_ns` by much.
+        """Collect the requests of a trace, kept or not; no time is ahead of `newest_ns` by much.
 
         A mistake of ours costs the rest of the requests of the trace, and is counted.
         """
         if not found.requests and not found.parts:
             return
-        bodies = {call.span_id: call.body for call in calls}
         try:
             for part in found.parts:
-                self._keep_part(part, placed[part.where], bodies.get, newest_ns, late=found.late)
+                self._keep_part(part, placed[part.where], body_of, newest_ns, late=found.late)
             for request in found.requests:
-                self._add(request, placed[request.where], bodies.get, newest_ns)
+                self._add(request, placed[request.where], body_of, newest_ns, kept=kept)
         except Exception:  # noqa: BLE001  the calls are shaped, and the trace is not lost by this
             _log.exception("A trace could not be told of in the table of requests.")
             self.counts["requests", "dropped", "unshapable"] += 1
 
-    def _add(self, request: RequestSample, placed: Placed, body_of: BodyOf, newest_ns: int) -> None:
+    def _add(
+        self, request: RequestSample, placed: Placed, body_of: BodyOf, newest_ns: int, *, kept: bool
+    ) -> None:
         settings = self._settings_of(placed.config)
         if not settings.table_rows:
             return
@@ -113,14 +119,22 @@ class RequestLine:
             if part is not None:
                 text = _join_texts(part.text, text)
             row = make_row(request, text)
+            if not kept:
+                row.call = ""
             body = encode_row(row)
-            if settings.redact:
-                body, withheld = redact_row(row, self._redactor)
+            boundary = self._boundaries.of(placed.config)
+            if not boundary.is_open:
+                body, withheld = redact_row(row, boundary.redact)
                 self.counts["requests", "withheld", "redactor_failed"] += withheld
             return Item(*draw, request.end_ns, body, text.image, request.weight)
 
         self._metrics.tables.add(
-            request, series=series, interval=interval, rows=settings.table_rows, make_item=make_item
+            request,
+            series=series,
+            interval=interval,
+            rows=settings.table_rows,
+            make_item=make_item,
+            kept=kept,
         )
 
     def _keep_part(
@@ -134,7 +148,9 @@ class RequestLine:
         _add_part(part, known)
         text = _join_texts(known.text, _shorten(read_texts(part, body_of)))
         units = None if part.units is None else str(part.units)
-        kept = _Part(newest_ns, part.tokens_in, part.tokens_out, units, part.confidence, part.scores, text)
+        clean = self._boundaries.of(placed.config).clean_text
+        scores = [clean("gen_ai.evaluation.name", score) for score in part.scores]
+        kept = _Part(newest_ns, part.tokens_in, part.tokens_out, units, part.confidence, scores, text)
         self._parts[name] = kept
         self._states[name] = msgspec.msgpack.encode(kept)
         while self._parts:

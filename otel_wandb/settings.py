@@ -13,7 +13,7 @@ import msgspec
 
 from otel_wandb.errors import ConfigError
 from otel_wandb.setting import About, Kind, Setting, Value
-from otel_wandb.settings_places import Places
+from otel_wandb.settings_serve import Serving
 
 _log = logging.getLogger("otel_wandb.config")
 
@@ -27,7 +27,7 @@ _DELIVERY: Final = "Delivery"
 _PROCESS: Final = "The bridge"
 
 
-class Settings(Places, frozen=True, kw_only=True, dict=True):
+class Settings(Serving, frozen=True, kw_only=True, dict=True):
     """Everything that can be set, checked and complete. Holds no secret: only where one is to be found."""
 
     interval_s: Annotated[

@@ -190,10 +190,84 @@ class Places(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     fold_asgi: Annotated[
         bool, About(_TRACES, "Leave out the `http send` and `http receive` spans of ASGI servers.")
     ] = True
-    redact: Annotated[bool, About(_TRACES, "Replace what looks like a secret before anything is stored.")] = (
-        True
-    )
+    redact: Annotated[
+        bool,
+        About(
+            _TRACES,
+            "Replace what looks like a secret before anything is stored; see [redaction](redaction.md).",
+        ),
+    ] = True
+    pii: Annotated[
+        Literal["none", "basic"],
+        About(
+            _TRACES,
+            "Personal data that is replaced as well. `basic`: e-mail addresses, telephone numbers, IBANs and "
+            "addresses of the internet.",
+        ),
+    ] = "none"
+    redact_keys: Annotated[
+        str,
+        About(
+            _TRACES,
+            "Keys whose values are replaced, whatever they are: globs over keys and the ends of dotted "
+            "paths, such as `user.email` or `inputs.arguments.*`, with commas between them.",
+            form="words",
+        ),
+    ] = ""
+    keep_keys: Annotated[
+        str,
+        About(
+            _TRACES,
+            "Globs of the free attributes that stay: of `otel`, `metadata` and `resource`, and of those of "
+            "events, log records and links. Empty: all stay.",
+            form="words",
+        ),
+    ] = ""
+    redact_mode: Annotated[
+        Literal["mask", "hash", "drop"],
+        About(
+            _TRACES,
+            "What stands in the place of what is replaced. `mask`: its kind. `hash`: a hash under a key, so "
+            "that equal values stay equal. `drop`: nothing.",
+        ),
+    ] = "mask"
+    hash_key_file: Annotated[
+        str,
+        About(
+            _TRACES,
+            "A file with the key that `redact_mode: hash` hashes with. Empty: the variable "
+            "`OTEL_WANDB_HASH_KEY`.",
+            form="path",
+        ),
+    ] = ""
+    redact_with: Annotated[
+        str,
+        About(
+            _TRACES,
+            "A function of your own, as `package.module:function`, which the bridge can import: it is given "
+            "each text of a call, and gives back what may be stored. Where it fails, the call is withheld.",
+        ),
+    ] = ""
+    capture_content: Annotated[
+        Literal["full", "metadata", "none"],
+        About(
+            _TRACES,
+            "How much of inputs and output is stored. `metadata`: their shape, roles and the names of tools, "
+            "and of each text its length. `none`: neither they, nor messages of errors, events and log "
+            "records, nor attributes that nobody understood.",
+        ),
+    ] = "full"
 
+    traces_per_minute: Annotated[
+        int,
+        About(
+            _TRACES,
+            "How many traces a minute are kept in Weave, about; charts and tables are of all, and sums over "
+            "those that are kept can be made right: see [sampling](sampling.md). 0: every one.",
+            at_least=0,
+            at_most=10_000_000,
+        ),
+    ] = 0
     max_media_bytes: Annotated[
         int,
         About(

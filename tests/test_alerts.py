@@ -22,6 +22,7 @@ from otel_wandb.alert_report import list_alerts
 from otel_wandb.alert_settings import read_alerts
 from otel_wandb.alerts.engine import Moment
 from otel_wandb.alerts.finding import Finding
+from otel_wandb.boundary import Boundaries
 from otel_wandb.cli import main
 from otel_wandb.config import Settings
 from otel_wandb.datadir import DataDir
@@ -255,7 +256,8 @@ def test_without_rules_there_is_nothing_to_try(tmp_path: Path) -> None:
 
 def line(alerts: Mapping[str, object], redactor: Redactor | None = None, *, redact: bool = True) -> AlertLine:
     told = Settings(alerts=read_alerts(alerts), redact=redact)
-    return AlertLine(settings_of=lambda _: told, redactor=redactor or Redactor(), interval_s=60.0)
+    boundaries = Boundaries(lambda _: told, redactor or Redactor())
+    return AlertLine(settings_of=lambda _: told, boundaries=boundaries, interval_s=60.0)
 
 
 def moment(step: int) -> Moment:

@@ -362,6 +362,9 @@ def _all_values(draw: st.DrawFn) -> dict[str, object]:
     values = {setting.name: draw(_values_of(setting)) for setting in SETTINGS}
     for lower, upper in config._NOT_ABOVE:
         values[lower] = min(values[lower], values[upper], key=lambda value: float(str(value)))
+    values["redact_with"] = draw(st.sampled_from(["", "app.privacy:clean"]))
+    if values["redact_mode"] == "hash":
+        values["hash_key_file"] = "/key"
     return values
 
 

@@ -43,6 +43,8 @@ def test_the_public_names_are_these() -> None:
         "WeaveSpanExporter",
         "__version__",
         "configure",
+        "log_prediction",
+        "record_feedback",
     ]
     for name in otel_wandb.__all__:
         assert getattr(otel_wandb, name) is not None

@@ -165,6 +165,11 @@ def test_a_reader_who_types_every_command_gets_through(tmp_path: Path, wandb_pee
                     with running(line, environ, here):
                         wait_for(call_it, 60)
                     wait_for(lambda: not data_dir.locked(), 60)
+                case ["otel-wandb", "serve"]:
+                    ports = {"OTEL_WANDB_SERVE_GRPC": "127.0.0.1:0", "OTEL_WANDB_SERVE_HTTP": "127.0.0.1:0"}
+                    with running(line, environ | ports, here):
+                        wait_for(lambda: "READY grpc=" in (here / "log").read_text(), 60)
+                    wait_for(lambda: not data_dir.locked(), 60)
                 case ["otel-wandb", "sync"]:
                     told[line] = type_in(line, **online)
                     assert len(weave.accepted()) == read_status(data_dir).ledger.lines["calls"].delivered > 0

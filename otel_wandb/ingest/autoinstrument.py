@@ -12,6 +12,7 @@ spans to both.
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import logging
 import os
@@ -50,6 +51,7 @@ DEFAULTS: Final = {
 
 _EXPORTERS: Final = {"traces": "weave", "metrics": "wandb", "logs": "weave"}
 _SLACK_S: Final = 2.0
+_ON_ASGI: Final = frozenset(("asgi", "fastapi", "starlette"))
 _SERVER_SPANS: Final = ["receive", "send"]
 
 
@@ -81,6 +83,10 @@ class WandbDistro(BaseDistro):  # type: ignore[misc]  # untyped module
 
     def load_instrumentor(self, entry_point: EntryPoint, **kwargs: Any) -> None:
         """Load one instrumentation."""
+        if entry_point.name in _ON_ASGI:
+            _instrument_exchanges()
+        if entry_point.name == "weave":
+            kwargs.setdefault("project", _project_of_settings())
         instrumentor: Any = entry_point.load()
         instrument_app = getattr(instrumentor, "instrument_app", None)
         accepted = inspect.signature(instrument_app).parameters if instrument_app is not None else ()
@@ -135,3 +141,37 @@ def _folds_server_spans() -> bool:
         return resolve().settings.fold_asgi
     except OtelWandbError:  # the configurator has said it
         return True
+
+
+def _project_of_settings() -> str:
+    """Where spans become calls, as `entity/project`; empty where the entity is that of a key."""
+    with contextlib.suppress(OtelWandbError):
+        settings = resolve().settings
+        return f"{settings.entity}/{settings.project}" if settings.entity else ""
+    return ""
+
+
+@functools.cache
+def _instrument_exchanges() -> None:
+    """Have bodies and headers told, once, where the settings ask for it."""
+    try:
+        settings = resolve().settings
+    except OtelWandbError:  # the configurator has said it
+        return
+    if settings.http_bodies == "none" and not settings.http_response_headers:
+        return
+    from otel_wandb.instrument.fastapi import KNOWN_HEADERS, Exchanges, instrument_exchanges
+
+    asked = Exchanges(
+        request_bodies=settings.http_bodies in ("request", "both"),
+        response_bodies=settings.http_bodies in ("response", "both"),
+        body_bytes=settings.http_body_bytes,
+        headers=tuple(word.lower() for word in settings.http_response_headers.split(",") if word),
+    )
+    if unknown := sorted(set(asked.headers) - set(KNOWN_HEADERS)):
+        _log.warning(
+            "http_response_headers names %s, which is not known; there are %s.",
+            ", ".join(unknown),
+            " and ".join(KNOWN_HEADERS),
+        )
+    instrument_exchanges(asked)

@@ -6,7 +6,7 @@ import importlib
 import zlib
 from typing import Final
 
-from otel_wandb.errors import InputError
+from otel_wandb.errors import InputError, InputTooLarge
 from otel_wandb.journal import Codec
 
 MAX_REQUEST_BYTES: Final = 64 << 20
@@ -84,5 +84,5 @@ def _decompress_zstd(payload: bytes, max_bytes: int) -> bytes:
     return b"".join(parts)
 
 
-def _too_large(max_bytes: int) -> InputError:
-    return InputError(f"expected a request of at most {max_bytes} bytes after decompression")
+def _too_large(max_bytes: int) -> InputTooLarge:
+    return InputTooLarge(f"expected a request of at most {max_bytes} bytes after decompression")

@@ -252,6 +252,15 @@ class JsonDocument(_Json, Generic[Item]):
     resource_metrics: list[JsonGroup[Item]] | None = None
 
 
+class JsonMarks(_Json):
+    """As much of a span or log record as it takes to see whether it can be taken."""
+
+    trace_id: str | None = None
+    span_id: str | None = None
+    time_unix_nano: _Time | None = None
+    observed_time_unix_nano: _Time | None = None
+
+
 class JsonPoints(_Json, Generic[Item]):
     """As much of a metric as it takes to count its points."""
 

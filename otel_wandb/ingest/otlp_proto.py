@@ -64,7 +64,7 @@ _Request = TypeVar("_Request", bound=Message)
 def read_traces(payload: bytes) -> Decoded[SpanBatch]:
     """The spans of an `ExportTraceServiceRequest`; raises `InputError` where it is none."""
     decoded: Decoded[SpanBatch] = Decoded()
-    for group in _parse(ExportTraceServiceRequest, payload).resource_spans:
+    for group in parse_request(ExportTraceServiceRequest, payload).resource_spans:
         resource = _resource(group.resource, group.schema_url)
         for scoped in group.scope_spans:
             spans = read_each(scoped.spans, _span, decoded)
@@ -77,7 +77,7 @@ def read_traces(payload: bytes) -> Decoded[SpanBatch]:
 def read_logs(payload: bytes) -> Decoded[LogBatch]:
     """The records of an `ExportLogsServiceRequest`; raises `InputError` where it is none."""
     decoded: Decoded[LogBatch] = Decoded()
-    for group in _parse(ExportLogsServiceRequest, payload).resource_logs:
+    for group in parse_request(ExportLogsServiceRequest, payload).resource_logs:
         resource = _resource(group.resource, group.schema_url)
         for scoped in group.scope_logs:
             records = read_each(scoped.log_records, _log_record, decoded)
@@ -90,7 +90,7 @@ def read_logs(payload: bytes) -> Decoded[LogBatch]:
 def read_metrics(payload: bytes) -> Decoded[MetricBatch]:
     """The metrics of an `ExportMetricsServiceRequest`; raises `InputError` where it is none."""
     decoded: Decoded[MetricBatch] = Decoded()
-    for group in _parse(ExportMetricsServiceRequest, payload).resource_metrics:
+    for group in parse_request(ExportMetricsServiceRequest, payload).resource_metrics:
         resource = _resource(group.resource, group.schema_url)
         for scoped in group.scope_metrics:
             metrics = [_metric(metric, decoded) for metric in scoped.metrics]
@@ -102,13 +102,13 @@ def read_metrics(payload: bytes) -> Decoded[MetricBatch]:
 
 def count_spans(payload: bytes) -> int:
     """How many spans the request holds, good or bad; raises `InputError` where it is none."""
-    groups = _parse(ExportTraceServiceRequest, payload).resource_spans
+    groups = parse_request(ExportTraceServiceRequest, payload).resource_spans
     return sum(len(scoped.spans) for group in groups for scoped in group.scope_spans)
 
 
 def count_log_records(payload: bytes) -> int:
     """How many log records the request holds; raises `InputError` where it is none."""
-    groups = _parse(ExportLogsServiceRequest, payload).resource_logs
+    groups = parse_request(ExportLogsServiceRequest, payload).resource_logs
     return sum(len(scoped.log_records) for group in groups for scoped in group.scope_logs)
 
 
@@ -116,13 +116,14 @@ def count_points(payload: bytes) -> int:
     """How many data points the request holds, good or bad; raises `InputError` where it is none."""
     return sum(
         len(_points(metric))
-        for group in _parse(ExportMetricsServiceRequest, payload).resource_metrics
+        for group in parse_request(ExportMetricsServiceRequest, payload).resource_metrics
         for scoped in group.scope_metrics
         for metric in scoped.metrics
     )
 
 
-def _parse(request: type[_Request], payload: bytes) -> _Request:
+def parse_request(request: type[_Request], payload: bytes) -> _Request:
+    """The message that the payload is, text that is no UTF-8 mended; raises `InputError` where it is none."""
     try:
         return request.FromString(payload)
     except DecodeError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, Literal, NamedTuple, TypeAlias
@@ -57,6 +58,31 @@ class Kind:
     """Tells the metric apart from all others of its resource."""
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What of a batch may be stored and shown: attributes of its resource, and what `clean` gives back."""
+
+    resource: Attributes | None = None
+    """None: all of them."""
+    clean: Callable[[Attributes], Attributes] = lambda attributes: attributes
+
+    def show(self, resource: Resource) -> Attributes:
+        """The attributes of the resource."""
+        return resource.attributes if self.resource is None else self.resource
+
+    def clean_instrument(self, instrument: Instrument) -> Instrument:
+        """The instrument, of whose names nobody knows what they hold."""
+        told = {"scope": instrument.scope, "name": instrument.name, "unit": instrument.unit}
+        cleaned = self.clean(dict(told))
+        if cleaned == told:
+            return instrument
+        scope, name, unit = (str(cleaned.get(key, "")) for key in told)
+        return Instrument(scope, name, unit, instrument.family)
+
+
+SHOW_ALL: Final = Shown()
+
+
 class Stream(msgspec.Struct, frozen=True):
     """One process's points of one instrument and one set of attributes."""
 
@@ -100,10 +126,17 @@ def encode_attributes(attributes: Attributes) -> bytes:
     return _encoder.encode(attributes)
 
 
-def read_stream(kind: Kind, resource: bytes, key: bytes, attributes: Attributes) -> Stream:
-    """The stream of the points with these attributes, of which `key` is what `encode_attributes` gives."""
+def read_stream(kind: Kind, resource: bytes, key: bytes, attributes: Attributes, shown: Shown) -> Stream:
+    """The stream of the points with these attributes, of which `key` is what `encode_attributes` gives.
+
+    What tells it apart is all of them, what is told of it only what may be shown: streams that differ in
+    nothing else are added up.
+    """
     digest = hashlib.blake2b(b"\0".join((resource, kind.text, key)), digest_size=12).digest()
-    return Stream(digest, kind.instrument, kind.mode, attributes, key, resource)
+    told = shown.clean(attributes)
+    if told is not attributes:
+        key = encode_attributes(told)
+    return Stream(digest, shown.clean_instrument(kind.instrument), kind.mode, told, key, resource)
 
 
 def read_value(kind: Kind, point: Point) -> Value:

@@ -34,8 +34,10 @@ from otel_wandb.metrics.intervals import DAY_NS, SECOND_NS, Calendar, Interval
 from otel_wandb.metrics.memories import Memories
 from otel_wandb.metrics.opened import MeasureOf, OpenInterval, Twin, measure_nothing
 from otel_wandb.metrics.points import (
+    SHOW_ALL,
     Digests,
     Kind,
+    Shown,
     Stream,
     digest_resource,
     encode_attributes,
@@ -86,6 +88,7 @@ class _Placing:
     frame: FrameRef
     written_ns: int
     again: bool
+    shown: Shown
     times_ns: list[int] = field(default_factory=list)
 
 
@@ -118,7 +121,7 @@ class Streams:
         self._replay = replay
         self._services: dict[RunSeries, Service] = {}
         self._memories = Memories(limits.max_streams)
-        self._known: dict[tuple[bytes, bytes, bytes], Stream] = {}
+        self._known: dict[tuple[bytes, bytes, bytes, str], Stream] = {}
         self._digests = Digests()
         self._open_cells = 0
         self._ready: list[ClosedInterval] = []
@@ -128,10 +131,7 @@ class Streams:
         self._states: dict[str, bytes] = {}
 
     def restore(self, states: Iterable[tuple[str, bytes]]) -> None:
-        """Take up what `take_states` gave before a restart; states of others are passed over.
-
-        One that cannot be read is logged and left out.
-        """
+        """Take up what `take_states` gave; states of others are passed over, unreadable ones logged."""
         ours = [(name, state) for name, state in states if name.startswith(PREFIX) and state]
         keys: dict[str, Service] = {}
         # Where a service stands is read before its other states, and those in the order of their making.
@@ -163,15 +163,16 @@ class Streams:
         frame: FrameRef,
         written_ns: int,
         again: bool = False,
+        shown: Shown = SHOW_ALL,
     ) -> None:
         """Place each point in its interval; repeats, and points that say nothing, are dropped.
 
         `written_ns` is when the frame was written. `again` says that it was counted before a restart: what is
-        in a row already is passed over, and nothing is counted as dropped a second time.
+        in a row is passed over, and nothing is counted as dropped twice. `shown` says what may be stored.
         """
         service = self._enter(series, frame, again=again)
         resource = digest_resource(service.key, batch.resource)
-        placing = _Placing(service, batch, resource, config, frame, written_ns, again)
+        placing = _Placing(service, batch, resource, config, frame, written_ns, again, shown)
         for metric in batch.metrics:
             self._add_metric(placing, metric)
         service.read_to(frame)
@@ -316,7 +317,7 @@ class Streams:
         interval = service.find_interval(time_ns, placing.frame, again=placing.again)
         if interval is None:
             return
-        stream = self._stream(placing.resource, kind, point)
+        stream = self._stream(placing, kind, point)
         key = (point.start_ns, time_ns)
         late = time_ns <= interval.start_ns
         if late and service.is_repeat(stream.digest, key):
@@ -331,20 +332,21 @@ class Streams:
             if measure := self._measure_of(stream.instrument.name, stream.attributes):
                 opened.measured.add(measure)
         self.open_points += 1
-        attributes = placing.batch.resource.attributes
-        opened.note(placing.config, placing.resource, attributes, time_ns, late=late)
+        opened.note(
+            placing.config, placing.resource, placing.shown.show(placing.batch.resource), time_ns, late=late
+        )
         if placing.frame not in opened.frames:
             opened.frames.add(placing.frame)
             self._marks.hold(placing.frame)
 
-    def _stream(self, resource: bytes, kind: Kind, point: Point) -> Stream:
-        attribute_key = encode_attributes(point.attributes)
-        key = (resource, kind.text, attribute_key)
+    def _stream(self, placing: _Placing, kind: Kind, point: Point) -> Stream:
+        told, resource = point.attributes, placing.resource
+        key = (resource, kind.text, encode_attributes(told), placing.config)
         stream = self._known.get(key)
         if stream is None:
             if len(self._known) >= self._limits.max_streams:
                 self._known.clear()
-            stream = self._known[key] = read_stream(kind, resource, attribute_key, point.attributes)
+            stream = self._known[key] = read_stream(kind, resource, key[2], told, placing.shown)
         return stream
 
     def _drop(self, placing: _Placing, reason: str, points: int) -> None:

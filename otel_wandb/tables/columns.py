@@ -8,14 +8,14 @@ becomes the address of its call where W&B has one). A cell is null where nothing
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
 from otel_wandb.conventions.times import iso_time
 from otel_wandb.metrics.rates import to_usd
-from otel_wandb.redaction import Redactor
+from otel_wandb.redaction import Redacted
 from otel_wandb.traces.request_samples import RequestSample
 from otel_wandb.traces.request_texts import RequestText
 
@@ -137,11 +137,16 @@ def make_row(request: RequestSample, text: RequestText) -> RequestRow:
     )
 
 
-def redact_row(row: RequestRow, redactor: Redactor) -> tuple[bytes, bool]:
+def redact_row(row: RequestRow, redact: Callable[[bytes], Redacted]) -> tuple[bytes, bool]:
     """The encoded row without what looks like a secret, and whether its texts had to be withheld for it."""
-    redacted = redactor.redact(encode_row(row))
+    encoded = encode_row(row)
+    redacted = redact(encoded)
     if not redacted.withheld:
-        return redacted.body, False
+        if redacted.body == encoded:
+            return encoded, False
+        cleaned = decode_row(redacted.body)
+        cleaned.trace_id, cleaned.call = row.trace_id, row.call  # ids of digits may look like anything
+        return encode_row(cleaned), False
     row.query, row.operation = _WITHHELD, "withheld"
     row.image_note = row.answer = row.scores = row.error = row.user = row.session = None
     return encode_row(row), True

@@ -172,11 +172,12 @@ class Tables:
         interval: Interval,
         rows: int,
         make_item: Callable[[Draw], Item],
+        kept: bool = True,
     ) -> None:
         """Count a request in the interval; `make_item` is asked for what a table shows of it, if it may be in
         it.
 
-        `rows`: how many a table may have.
+        `rows`: how many a table may have. `kept`: there are calls of it, which a point may be linked to.
         """
         book = self._book(series)
         opened = book.open.get(interval.end_ns)
@@ -185,10 +186,21 @@ class Tables:
         order, tie = draw_numbers(request.trace_id, request.span_id)
         draw = Draw(request.operation, request.failed, request.latency_ns, order, tie)
         opened.sample.add(draw, make_item)
-        opened.nearest.add(
-            Candidate(request.operation, request.latency_ns, order, request.trace_id, request.span_id)
-        )
+        if kept:
+            opened.nearest.add(
+                Candidate(request.operation, request.latency_ns, order, request.trace_id, request.span_id)
+            )
         self._fresh.add((series, interval.end_ns))
+
+    def is_kept(self, trace_id: str) -> bool:
+        """Whether a link to the trace resolves."""
+        return self._is_kept(trace_id)
+
+    def find_request(self, series: RunSeries, interval: Interval, latency_ns: float) -> Candidate | None:
+        """The kept request nearest in latency, of an interval that is not closed yet."""
+        book = self._books.get(series)
+        opened = book.open.get(interval.end_ns) if book is not None else None
+        return None if opened is None else opened.nearest.choose(None, latency_ns, self._is_kept)
 
     def flush(self, series: RunSeries) -> None:
         """Let the next row that is closed take along what there is by then; at most a few times an hour."""

@@ -12,6 +12,7 @@ and takes away what is finished. A span that is given out is given out once.
 from __future__ import annotations
 
 import heapq
+import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -29,11 +30,16 @@ from otel_wandb.records import (
     SpanBatch,
 )
 from otel_wandb.traces.finished import Earlier, FinishedTrace, Placed
+from otel_wandb.traces.sampling import Decision
 
 _SECOND = 1_000_000_000
 _MEMORY_BYTES = 17  # span id, parent id, what became of it
 _NO_PARENT = "0" * 16
 _FINE, _FAILED, _ORPHAN = 0, 1, 2  # an orphan: log records named this span, which had not come
+_LEFT_OUT, _KEPT = 3, 4  # of the trace: the probability, and the reason in eight characters
+_REASON_CHARS = 8
+_REASONS = {b"evaluati": "evaluation"}
+"""Reasons that have more characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +131,18 @@ class Assembly:
             return span_id in trace.known
         earlier = self._recent.get(trace_id)
         return earlier is not None and span_id in decode_memory(earlier[0])[0]
+
+    def note_decision(self, trace_id: str, decision: Decision) -> None:
+        """Remember what was decided on a trace that was given out, for what comes of it later."""
+        memory = encode_decision(decision)
+        earlier, event_ns = self._recent.get(trace_id, (b"", 0))
+        self._recent[trace_id] = (earlier + memory, event_ns)
+        self._memories.append((trace_id, memory, event_ns))
+
+    def decision_of(self, trace_id: str) -> Decision | None:
+        """What was decided on the trace, as far as that is remembered."""
+        earlier = self._recent.get(trace_id)
+        return decode_decision(earlier[0]) if earlier is not None else None
 
     def restore(self, trace_id: str, memory: bytes, event_ns: int) -> None:
         """Remember a trace of which parts were given out before a restart."""
@@ -335,9 +353,24 @@ def decode_memory(memory: bytes) -> tuple[dict[str, Earlier], set[str]]:
         span_id, parent = memory[at : at + 8].hex(), memory[at + 8 : at + 16].hex()
         if memory[at + 16] == _ORPHAN:
             orphans.add(span_id)
-        else:
+        elif memory[at + 16] < _ORPHAN:
             known[span_id] = Earlier("" if parent == _NO_PARENT else parent, memory[at + 16] == _FAILED)
     return known, orphans
+
+
+def encode_decision(decision: Decision) -> bytes:
+    """The decision as an entry of the memory of its trace."""
+    reason = decision.reason.encode()[:_REASON_CHARS].ljust(_REASON_CHARS)
+    return struct.pack(">d8sB", decision.probability, reason, _KEPT if decision.kept else _LEFT_OUT)
+
+
+def decode_decision(memory: bytes) -> Decision | None:
+    """The decision in a memory, None if there is none."""
+    for at in range(0, len(memory) - _MEMORY_BYTES + 1, _MEMORY_BYTES):
+        if memory[at + 16] >= _LEFT_OUT:
+            probability, reason, kept = struct.unpack_from(">d8sB", memory, at)
+            return Decision(kept == _KEPT, probability, _REASONS.get(reason, reason.decode().strip()))
+    return None
 
 
 def _is_local_root(span: Span) -> bool:

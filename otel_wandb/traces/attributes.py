@@ -69,6 +69,8 @@ class CallAttributes(msgspec.Struct, omit_defaults=True, gc=False):
     """What the producer itself says that it cost; ours is in the summary."""
     same_call_as: Json | None = None
     """The span of the same model call that counts the reported tokens, where it is known."""
+    sampling: Json | None = None
+    """The probability with which its trace was kept, and why it was; None where all are."""
 
 
 def shape_attributes(node: Node) -> CallAttributes:

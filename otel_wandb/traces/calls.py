@@ -116,18 +116,14 @@ def shape_tree(
     project_of: Callable[[Placed], tuple[str, str]],
     price_of: PriceOf = no_price,
     cost_by: Sequence[str] = (),
+    clean: Callable[[Told], Told] = lambda told: told,
 ) -> ShapedTrace:
     """The same for a trace whose tree is grown and whose model calls are joined. The tree is used up."""
-    trace = tree.trace
-    thread_calls(tree, trace, project_of)
+    calls, spends = shape_calls(tree, project_of=project_of, price_of=price_of, cost_by=cost_by)
     warnings: Counter[tuple[str, str]] = Counter()
-    calls = []
     scores: list[tuple[str, Score]] = []
     told: list[Told] = []
-    for node in tree.nodes:
-        spend = None if node.usage is None else read_spend(node, price_of, cost_by)
-        note_gaps(node)
-        calls.append(_shape(node, tree, trace, spend))
+    for node, spend in zip(tree.nodes, spends, strict=True):
         if node.facts.scores:
             scores += ((node.span.span_id, score) for score in scores_of(node.facts))
         if (news := tell(node, spend)) is not None:
@@ -137,6 +133,26 @@ def shape_tree(
     found = find_requests(tree, told, scores)
     tree.release()
     return ShapedTrace(calls, len(tree.folded), warnings, scores, told, found)
+
+
+def shape_calls(
+    tree: Tree,
+    *,
+    project_of: Callable[[Placed], tuple[str, str]],
+    price_of: PriceOf = no_price,
+    cost_by: Sequence[str] = (),
+) -> tuple[list[Call], list[Spend | None]]:
+    """The calls of the tree alone, and what each of them spent: nothing is told of charts and tables."""
+    trace = tree.trace
+    thread_calls(tree, trace, project_of)
+    calls: list[Call] = []
+    spends: list[Spend | None] = []
+    for node in tree.nodes:
+        spend = None if node.usage is None else read_spend(node, price_of, cost_by)
+        note_gaps(node)
+        calls.append(_shape(node, tree, trace, spend))
+        spends.append(spend)
+    return calls, spends
 
 
 def _shape(node: Node, tree: Tree, trace: FinishedTrace, spend: Spend | None) -> Call:

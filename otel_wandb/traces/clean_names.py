@@ -23,7 +23,7 @@ def clean_names(labels: Sequence[tuple[str, str]]) -> Labels:
     """The attributes with each secret in them replaced; where that fails, no value of them is left."""
     try:
         encoded = msgspec.json.encode(labels)
-        redacted = _redactor().redact(encoded)
+        redacted = usual_redactor().redact(encoded)
         if redacted.body is encoded:
             return tuple(labels)
         if not redacted.withheld:
@@ -34,5 +34,6 @@ def clean_names(labels: Sequence[tuple[str, str]]) -> Labels:
 
 
 @cache
-def _redactor() -> Redactor:
+def usual_redactor() -> Redactor:
+    """The redactor of names, which looks for secrets and nothing else."""
     return Redactor()

@@ -36,6 +36,11 @@ def weigh(span: Span) -> int:
     return whole + (rest * _HASHES > chance * kept)
 
 
+def read_probability(span: Span) -> float:
+    """The probability with which the span was sampled where it was made; 1 where that is not told."""
+    return max(_read_kept(span.trace_state) / _ALL, 1 / MAX_WEIGHT)
+
+
 @lru_cache(maxsize=4096)
 def _read_kept(trace_state: str) -> int:
     """How many of 2**56 were kept; all where that is not told, or cannot be."""

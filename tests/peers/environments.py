@@ -23,6 +23,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 CACHE = CHECKOUT / ".cache" / "peers"
 
 REQUIREMENTS = {
+    "apps": "tests/peers/apps/requirements.txt",
+    "collectors": "tests/peers/otlp/requirements.txt",
     "weave": "tests/peers/weave_server/requirements.txt",
     "weave-clickhouse": "tests/peers/weave_server/requirements-clickhouse.txt",
     "weave-sqlite": "tests/peers/weave_server/requirements-sqlite.txt",
@@ -35,19 +37,28 @@ REQUIREMENTS = {
 }
 """The peers that have an environment, and the file of exact pins that each is made from."""
 
+WITH_CHECKOUT = frozenset(("apps",))
+"""Where the package under test is installed, too: editable, and anew if its pyproject changes."""
+
 
 def python_of(name: str) -> Path:
     """The interpreter of the environment `name`, which is built first if it does not exist yet."""
     requirements = CHECKOUT / REQUIREMENTS[name]
     directory = CACHE / f"{name}-{_digest(requirements)}"
     python = directory / "bin" / "python"
-    complete = directory / "complete"
-    if complete.exists():
+    complete, installed = directory / "complete", None
+    if name in WITH_CHECKOUT:
+        pyproject = (CHECKOUT / "pyproject.toml").read_bytes()
+        installed = directory / f"checkout-{hashlib.blake2b(pyproject, digest_size=6).hexdigest()}"
+    if complete.exists() and (installed is None or installed.exists()):
         return python
-    with _locked(CACHE / f"{name}.lock"):
+    with locked(CACHE / f"{name}.lock"):
         if not complete.exists():
             _build(directory, requirements)
             complete.touch()
+        if installed is not None and not installed.exists():
+            _run(*_pip(python), "install", "--quiet", "--no-deps", "--editable", str(CHECKOUT))
+            installed.touch()
     return python
 
 
@@ -71,8 +82,11 @@ def _build(directory: Path, requirements: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     _run(sys.executable, "-m", "venv", str(directory))
     # The pins name everything that is needed, so there is nothing to resolve.
-    pip = (str(directory / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--no-input")
-    _run(*pip, "install", "--quiet", "--no-deps", "-r", str(requirements))
+    _run(*_pip(directory / "bin" / "python"), "install", "--quiet", "--no-deps", "-r", str(requirements))
+
+
+def _pip(python: Path) -> tuple[str, ...]:
+    return (str(python), "-m", "pip", "--disable-pip-version-check", "--no-input")
 
 
 def _run(*command: str) -> None:
@@ -82,7 +96,8 @@ def _run(*command: str) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Nobody else holds that lock meanwhile."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
