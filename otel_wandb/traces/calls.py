@@ -118,7 +118,10 @@ def shape_tree(
     cost_by: Sequence[str] = (),
     clean: Callable[[Told], Told] = lambda told: told,
 ) -> ShapedTrace:
-    """The same for a trace whose tree is grown and whose model calls are joined. The tree is used up."""
+    """The same for a trace whose tree is grown and whose model calls are joined. The tree is used up.
+
+    `clean` takes secrets out of what is told of charts.
+    """
     calls, spends = shape_calls(tree, project_of=project_of, price_of=price_of, cost_by=cost_by)
     warnings: Counter[tuple[str, str]] = Counter()
     scores: list[tuple[str, Score]] = []
@@ -127,7 +130,7 @@ def shape_tree(
         if node.facts.scores:
             scores += ((node.span.span_id, score) for score in scores_of(node.facts))
         if (news := tell(node, spend)) is not None:
-            told.append(news)
+            told.append(clean(news))
         for warning in node.facts.warnings or ():
             warnings[node.facts.dialect or "none", code_of_warning(warning)] += 1
     found = find_requests(tree, told, scores)
