@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import signal
@@ -43,7 +44,10 @@ REQUESTS: Final = 300
 REQUESTS_OF_A_REAL_MODEL: Final = 30
 SEED: Final = 7
 
-_ARRIVAL_TIMEOUT_S: Final = 60.0
+_ARRIVAL_TIMEOUT_S: Final = 100.0
+_QUIET_S: Final = 4.0
+"""When a service has ended, its bridge gives out a last row with the tables after a moment of quiet."""
+
 _LOOK_EVERY_S: Final = 0.25
 
 
@@ -203,8 +207,9 @@ def _read_record(model_url: str) -> Record:
 def _await_arrival(
     demo: Demo, baseline: int, expected: int, find_missing_rows: Callable[[], list[str]]
 ) -> None:
-    """Return when all is in the store and, online, delivered; at the latest after a minute."""
+    """Return when all is in the store and, online, delivered; at the latest after some time."""
     deadline_s = time.monotonic() + _ARRIVAL_TIMEOUT_S
+    quiet_since_s = math.inf
     seen = 0
     with click.progressbar(length=expected, label="calls that arrive", width=30) as bar:
         while True:
@@ -212,9 +217,12 @@ def _await_arrival(
             arrived = min(status.ledger.lines["calls"].received - baseline, expected)
             bar.update(arrived - seen)
             seen = arrived
-            if _is_settled(demo, status) and (demo.once or (seen >= expected and not find_missing_rows())):
+            now_s = time.monotonic()
+            quiet_since_s = min(quiet_since_s, now_s) if _is_settled(demo, status) else math.inf
+            is_quiet = now_s - quiet_since_s >= (_QUIET_S if demo.once else 0)
+            if is_quiet and (demo.once or (seen >= expected and not find_missing_rows())):
                 return
-            if time.monotonic() > deadline_s:
+            if now_s > deadline_s:
                 return
             time.sleep(_LOOK_EVERY_S)
 
