@@ -160,6 +160,7 @@ class Environment:
         return {path.name.partition("-")[0].replace("_", "-") for path in site.glob("*.dist-info")}
 
 
+@pytest.mark.slow
 def test_they_are_listed_and_then_installed_from_an_index(tmp_path: Path) -> None:
     core = find_core_version()
     here = Environment(tmp_path)

@@ -107,6 +107,7 @@ def test_wandb_shows_the_exported_runs(data_dir: DataDir, tmp_path: Path) -> Non
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["wandb"]  # nothing is left of the drafts
 
 
+@pytest.mark.slow
 def test_what_wandb_sync_uploaded_is_not_uploaded_again(
     data_dir: DataDir, wandb_peer: WandbPeer, tmp_path: Path
 ) -> None:

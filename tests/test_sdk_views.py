@@ -173,6 +173,7 @@ VIEWS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("way", "gap"), [("configure", 0.0), ("the service's own view", 1.0), ("otel-wandb run", 0.0)]
 )

@@ -93,6 +93,7 @@ def closing_exporter(exporter: MetricExporter) -> Iterator[MetricExporter]:
     exporter.shutdown()
 
 
+@pytest.mark.slow
 def test_metrics_of_the_official_exporters_are_rows_in_w_and_b(server: Server, wandb_peer: WandbPeer) -> None:
     for by, exporter in METRIC_EXPORTERS.items():
         reader = InMemoryMetricReader()  # a periodic one would begin anew in whatever a later test forks

@@ -238,6 +238,7 @@ def test_a_disk_that_syncs_each_request(tmp_path: Path) -> None:
         all_counted(server, 22)
 
 
+@pytest.mark.slow
 def test_a_bridge_that_dies_is_followed_by_another(tmp_path: Path) -> None:
     with Server(tmp_path / "data", environ={"OTEL_WANDB_LINGER_S": "0"}) as server, server.client() as client:
         first = bridge_of(server.data_dir)
@@ -250,6 +251,7 @@ def test_a_bridge_that_dies_is_followed_by_another(tmp_path: Path) -> None:
         all_counted(server, 10)
 
 
+@pytest.mark.slow
 def test_two_directories_on_one_machine_and_one_directory_twice(tmp_path: Path) -> None:
     """Two servers may share a directory: there is one bridge behind both."""
     with Server(tmp_path / "data") as one, Server(tmp_path / "data") as two:
