@@ -46,6 +46,7 @@ WITHHELD: Final = "withheld"
 _Told: TypeAlias = tuple[tuple[str, Value], ...]
 _UNKNOWN: Final[_Told] = (("", None),)
 _MAX_KNOWN: Final = 50_000
+_MAX_KNOWN_CHARS: Final = 500
 _LARGE: Final = 10**12
 _ROUTES: Final = ("wandb.entity", "wandb.project")
 _Batch = TypeVar("_Batch", bound=SpanBatch | LogBatch | MetricBatch)
@@ -75,6 +76,7 @@ class Boundary:
         self._pairs: dict[tuple[str, object], _Told | None] = {}
         self._sources: dict[Source, Source] = {}
         self._same: dict[object, Source] = {}
+        self._told: set[str] = set()
         self._resource: tuple[Resource, Resource] | None = None
 
     @property
@@ -190,6 +192,8 @@ class Boundary:
         return tuple((name, text) for name, text in cleaned if text)
 
     def _learn(self, name: str, text: str) -> _Told | None:
+        if len(text) > _MAX_KNOWN_CHARS:
+            return self._clean_pair(name, text)
         if len(self._pairs) >= _MAX_KNOWN:
             self._pairs.clear()
         told = self._pairs[name, text] = self._clean_pair(name, text)
@@ -218,11 +222,16 @@ class Boundary:
             try:
                 body, hits = change(body)
             except Exception as error:  # noqa: BLE001  whatever failed, the content must not pass
-                # Without the traceback, whose messages may hold what is to be redacted.
-                _log.error("A document could not be redacted (%s); it is withheld.", _name_error(error))
+                self._tell(_name_error(error))
                 return Redacted(withhold(body), {}, True)
         redacted = Redacted(body, {}, False) if redactor is None else redactor.redact(body)
         return redacted._replace(hits={**redacted.hits, "key": hits}) if hits else redacted
+
+    def _tell(self, trouble: str) -> None:
+        """Log what went wrong, once; without the traceback, whose messages may hold the content."""
+        if trouble not in self._told:
+            self._told.add(trouble)
+            _log.error("What cannot be redacted is withheld, and counted: %s.", trouble)
 
 
 class Boundaries:

@@ -71,7 +71,7 @@ def _run(bridge: Bridge, settings: Settings) -> None:
 
     signal.signal(signal.SIGTERM, on_term)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service
-    _log.info("The bridge (process %d) reads %s.", os.getpid(), bridge.data_dir)
+    _log.info("The bridge (process %d) reads %s.", os.getpid(), bridge.data_dir and bridge.data_dir.path)
     try:
         bridge.run(ends=ends)
     finally:

@@ -137,7 +137,7 @@ class ProcessKeeper:
         self._next_start_s = time.monotonic() + min(_BACKOFF_MAX_S, 2.0**self._failures)
         if self._failures >= _TRIES:
             _log.warning("The bridge process does not run: %s. A thread of this process does it now.", why)
-            self._thread = ThreadKeeper(self._data_dir, self._settings)
+            self._thread = ThreadKeeper(self._data_dir, self._settings, deliver=self._deliver)
 
     def _look_for_frost(self) -> None:
         info = self._data_dir.read_bridge_info()
@@ -160,9 +160,10 @@ class ProcessKeeper:
 class ThreadKeeper:
     """Runs the bridge as a daemon thread of this process whenever nobody holds the directory's lock."""
 
-    def __init__(self, data_dir: DataDir, settings: Settings) -> None:
+    def __init__(self, data_dir: DataDir, settings: Settings, *, deliver: bool = True) -> None:
         self._data_dir = data_dir
         self._settings = settings
+        self._deliver = deliver
         self._bridge: Bridge | None = None
         self._lock = threading.Lock()
 
@@ -176,7 +177,7 @@ class ThreadKeeper:
                     self._bridge.close()
                     self._bridge = None
                 try:
-                    self._bridge = open_bridge(self._data_dir, self._settings)
+                    self._bridge = open_bridge(self._data_dir, self._settings, deliver=self._deliver)
                 except BridgeRunning:
                     return
                 self._bridge.start()
@@ -187,7 +188,7 @@ class ThreadKeeper:
 
     def for_child(self) -> Keeper:
         """The parent's thread reads what a child appends; the child starts one when the parent is gone."""
-        return ThreadKeeper(self._data_dir, self._settings)
+        return ThreadKeeper(self._data_dir, self._settings, deliver=self._deliver)
 
     def close(self) -> None:
         """Stop the thread after the transaction that it is in."""

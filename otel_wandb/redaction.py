@@ -29,7 +29,7 @@ _log = logging.getLogger("otel_wandb.redaction")
 Mark: TypeAlias = Callable[[str, bytes], bytes]
 """What stands in the place of a secret, of which the kind and the text are given."""
 
-_VISIBLE: Final = ("id", "trace_id", "parent_id", "started_at", "ended_at", "thread_id", "turn_id")
+_VISIBLE: Final = ("id", "trace_id", "parent_id", "started_at", "ended_at")
 _NOTE: Final = "withheld: the redaction of this call failed"
 
 _BASE64: Final = r"[A-Za-z0-9+/_-]{40,}={0,2}"
@@ -188,7 +188,7 @@ def _find_secrets(pattern: Pattern, regex: re2._Regexp, body: bytes) -> Iterator
         if pattern.accept is None and pattern.find is None:
             yield start, end
             continue
-        text = body[start:end].decode(errors="replace")
+        text = body[start:end].decode("utf-8" if pattern.find is None else "latin-1", errors="replace")
         if pattern.accept is not None and not pattern.accept(text):
             continue
         spans = pattern.find(text) if pattern.find is not None else ((0, end - start),)

@@ -10,9 +10,15 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-_GROUPS: Final = re.compile(r"[0-9]+")
+_BEFORE: Final = re.compile(r"\\u[0-9a-fA-F]{4}|\\[bfnrt]|[^0-9]+")
+_DOUBLED: Final = bytes.maketrans(b"0123456789", b"0246813579")
+"""A digit twice, and the sum of the digits of that."""
+
 _IBAN_HEADS: Final = re.compile(r"(?:^| )([A-Z]{2}[0-9]{2})")
-_CARD_FORMS: Final = ((4, 4, 4, 4), (4, 4, 4, 4, 3), (4, 6, 5), (4, 6, 4))
+_CARD_FORMS: Final = re.compile(
+    r"(?<![0-9])(?=([0-9]+))(?:[0-9]{13,19}|([0-9]{4}[ -][0-9]{4}[ -][0-9]{4}[ -][0-9]{4})(?:[ -][0-9]{3})?"
+    r"|[0-9]{4}[ -][0-9]{6}[ -][0-9]{4,5})(?![0-9])"
+)
 """How the digits of cards are printed."""
 
 _CARDS: Final = re.compile(
@@ -43,39 +49,35 @@ _PHONE_DIGITS: Final = range(8, 16)
 
 
 def find_cards(text: str) -> Iterator[tuple[int, int]]:
-    """Where cards stand in a run of digits with single spaces or dashes between them."""
-    groups = [match.span() for match in _GROUPS.finditer(text)]
-    if is_card("".join(text[start:end] for start, end in groups)):
-        yield 0, len(text)
+    """Where cards stand in a run of digits with single spaces or dashes between them.
+
+    It begins with what stands before the run: an escape sequence, a character, or nothing.
+    """
+    before = _BEFORE.match(text)
+    at = before.end() if before is not None else 0
+    if is_card(_join(text[at:])):
+        yield at, len(text)
         return
-    first = 0
-    while first < len(groups):
-        last = _find_card(text, groups, first)
-        if last:
-            yield groups[first][0], groups[last - 1][1]
-        first = last or first + 1
+    while (found := _CARD_FORMS.search(text, at)) is not None:
+        start, end = found.span()
+        ends = (end, found.end(2))  # the last group of digits may be another's
+        at = next((until for until in ends if until > 0 and is_card(_join(text[start:until]))), 0)
+        if at:
+            yield start, at
+        else:
+            at = start + len(found[1])
 
 
-def _find_card(text: str, groups: list[tuple[int, int]], first: int) -> int:
-    """One past the last group of the card that begins with the group; 0 if none does."""
-    for count in (1, 5, 4, 3):
-        chosen = groups[first : first + count]
-        form = tuple(end - start for start, end in chosen)
-        if (
-            len(chosen) == count
-            and (count == 1 or form in _CARD_FORMS)
-            and is_card("".join(text[a:b] for a, b in chosen))
-        ):
-            return first + count
-    return 0
+def _join(text: str) -> str:
+    return text.replace(" ", "").replace("-", "")
 
 
 def is_card(digits: str) -> bool:
     """Whether it is a number that an issuer gives, with the right last digit (Luhn, ISO/IEC 7812-1)."""
-    if not 13 <= len(digits) <= 19 or len(set(digits)) < 2 or not _CARDS.fullmatch(digits):
+    if not 13 <= len(digits) <= 19 or _CARDS.fullmatch(digits) is None or digits == digits[0] * len(digits):
         return False
-    doubled = (sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2])
-    return (sum(doubled) + sum(map(int, digits[-1::-2]))) % 10 == 0
+    told = digits.encode()
+    return (sum(told[-1::-2]) + sum(told[-2::-2].translate(_DOUBLED)) - ord("0") * len(told)) % 10 == 0
 
 
 def find_ibans(text: str) -> Iterator[tuple[int, int]]:

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import settings as limited
-from hypothesis import strategies as st
 
+from otel_wandb import keeper
 from otel_wandb.boundary import Boundaries, Boundary, read_hash_key
 from otel_wandb.config import Settings, resolve
 from otel_wandb.errors import ConfigError
-from otel_wandb.own_redaction import OwnRedactor, RedactionError
-from otel_wandb.records import Resource
+from otel_wandb.records import Attributes, Resource
 from otel_wandb.redaction import Redactor
 from otel_wandb.redaction_rules import Globs
 from tests.genai_spans import chat, encode, make_span, make_trace, shape, text_message
 
 USUAL = Redactor()
-NOTE = "withheld: the redaction of this call failed"
 CARD = "4111111111111111"
 
 
@@ -35,7 +28,7 @@ def boundary(**values: object) -> Boundary:
     return Boundaries(lambda _: told, USUAL).of("")
 
 
-def body_of(**attributes: object) -> bytes:
+def body_of() -> bytes:
     told = chat(
         5,
         3,
@@ -43,7 +36,6 @@ def body_of(**attributes: object) -> bytes:
         gen_ai__output__messages=encode([text_message("assistant", "Fine")]),
         app__user__email="bob@example.org",
         app__plan="gold",
-        **attributes,
     )
     return shape(make_trace(make_span(1, told, status=2, message="Eiffel broke"))).calls[0].encode()
 
@@ -181,7 +173,13 @@ def test_a_project_that_is_a_secret_is_none() -> None:
 
 
 def test_attributes_of_any_type_are_cleaned() -> None:
-    told = {"a": ["x", CARD], "b": int(CARD), "c": b"\xff", "d": {"password": "hunter22"}, "e": "\ud800"}
+    told: Attributes = {
+        "a": ["x", CARD],
+        "b": int(CARD),
+        "c": b"\xff",
+        "d": {"password": "hunter22"},
+        "e": "\ud800",
+    }
     assert boundary().clean(told) == {
         **told,
         "a": ["x", "[redacted:card]"],
@@ -298,111 +296,6 @@ def test_a_score_keeps_what_weave_asks_for() -> None:
     }
 
 
-OWN = """
-import threading
-blocked = threading.Event()
-calls = []
-def shout(text): return text.replace("Eiffel", "EIFFEL")
-def fail(text): raise ValueError(text)
-def forget(text): return None
-def leave(text): raise SystemExit(3)
-def hang(text):
-    calls.append(text)
-    blocked.wait()
-    return text
-not_callable = 5
-"""
-
-
-@pytest.fixture
-def _own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    (tmp_path / "own_privacy.py").write_text(OWN)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield
-    module = sys.modules.pop("own_privacy", None)
-    if module is not None:
-        module.blocked.set()
-
-
-@pytest.mark.usefixtures("_own_module")
-class TestOwnFunction:
-    def test_it_sees_each_text(self) -> None:
-        told = redact(body_of(), redact_with="own_privacy:shout")
-        assert "EIFFEL" in encode(told["inputs"])
-        assert json.loads(told["exception"])["message"] == "EIFFEL broke"
-        assert "Eiffel" not in encode(told)
-        assert told["id"] == f"{1:016x}"
-
-    def test_names_and_rows_and_alerts_cross_it_too(self) -> None:
-        own = boundary(redact_with="own_privacy:shout")
-        assert own.clean({"a": "Eiffel", "b": 1}) == {"a": "EIFFEL", "b": 1}
-        assert own.redact(b'["Eiffel",1]').body == b'["EIFFEL",1]'
-
-    def test_patterns_look_at_what_it_gives(self) -> None:
-        body = msgspec.json.encode({"id": "1", "inputs": {"password": "Eiffel"}})
-        told = redact(body, redact_with="own_privacy:shout")
-        assert told["inputs"] == {"password": "[redacted:assignment]"}
-
-    @pytest.mark.parametrize("name", ["fail", "forget", "leave", "not_callable", "missing"])
-    def test_where_it_fails_all_is_withheld(self, name: str, caplog: pytest.LogCaptureFixture) -> None:
-        with caplog.at_level(logging.ERROR, "otel_wandb.redaction"):
-            own = boundary(redact_with=f"own_privacy:{name}")
-            redacted = own.redact_call(body_of())
-        assert redacted.withheld
-        assert b"Eiffel" not in redacted.body
-        assert msgspec.json.decode(redacted.body)["output"] == NOTE
-        assert "Eiffel" not in caplog.text
-        assert own.redact(b'["Eiffel"]').withheld
-        assert own.clean({"a": "Eiffel", "service.name": "rag"}) == {"a": "withheld", "service.name": "rag"}
-        assert own.counts == {("attributes", "withheld", "redactor_failed"): 1}
-
-    def test_after_three_hangs_it_is_given_up(self) -> None:
-        blocked, calls = threading.Event(), []
-
-        def hang(text: str) -> str:
-            calls.append(text)
-            if text == "hang":
-                blocked.wait()
-            return text
-
-        own = OwnRedactor(hang, limit_s=0.05)
-        assert own.redact(["a", "b"]) == ["a", "b"]
-        for _ in range(3):
-            with pytest.raises(RedactionError, match=r"did not answer within 0\.05 s"):
-                own.redact(["hang", "c"])
-        with pytest.raises(RedactionError, match="did not answer 3 times"):
-            own.redact(["a"])
-        assert calls == ["a", "b", "hang", "hang", "hang"]
-        blocked.set()
-
-    def test_one_hang_costs_one_call(self) -> None:
-        blocked = threading.Event()
-        own = OwnRedactor(lambda text: text if text != "hang" or blocked.wait() else text, limit_s=0.2)
-        with pytest.raises(RedactionError):
-            own.redact(["hang"])
-        assert own.redact(["a"]) == ["a"]
-        blocked.set()
-        assert own.redact(["b"]) == ["b"]
-
-
-@limited(max_examples=60, deadline=None)
-@given(
-    st.recursive(
-        st.none() | st.integers(-5, 5) | st.text(max_size=6),
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
-        max_leaves=10,
-    )
-)
-def test_a_function_that_changes_nothing_changes_nothing(value: object) -> None:
-    from otel_wandb.redaction import mask
-    from otel_wandb.redaction_rules import Rules
-
-    rules = Rules(mask, own=OwnRedactor(lambda text: text))
-    for document in ({"id": "1", "inputs": value}, {"id": "1", "exception": encode({"type": value})}):
-        body = msgspec.json.encode(document)
-        assert rules.change_call(body) == (body, 0)
-
-
 class TestHashKey:
     def test_it_comes_from_the_file_else_from_the_environment(self, tmp_path: Path) -> None:
         file = tmp_path / "key"
@@ -415,7 +308,7 @@ class TestHashKey:
         assert b"hidden-key" not in found.settings.to_json()
 
     def test_without_one_the_configuration_is_wrong(self) -> None:
-        with pytest.raises(ConfigError, match="redact_mode is hash .from argument., and there is no key"):
+        with pytest.raises(ConfigError, match=r"redact_mode is hash \(from argument\), and there is no key"):
             resolve({"redact_mode": "hash"}, {})
 
     @pytest.mark.parametrize("file", ["missing", "empty"])
@@ -431,7 +324,7 @@ class TestHashKey:
 
 @pytest.mark.parametrize("path", ["module", "module:", ":name"])
 def test_a_path_that_names_no_function(path: str) -> None:
-    with pytest.raises(ConfigError, match="names no function; write it as package.module:function"):
+    with pytest.raises(ConfigError, match=r"names no function; write it as package\.module:function"):
         resolve({"redact_with": path}, {})
 
 
@@ -440,3 +333,13 @@ def test_configurations_that_ask_for_the_same_share_a_boundary() -> None:
     boundaries = Boundaries(told.__getitem__, USUAL)
     assert boundaries.of("a") is boundaries.of("b")
     assert boundaries.of("a") is not boundaries.of("c")
+
+
+def test_the_bridge_is_given_the_key_and_nothing_else_of_opentelemetry(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_WANDB_HASH_KEY", "k")
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "weave")
+    environment = keeper._clean_environment()
+    assert environment["OTEL_WANDB_HASH_KEY"] == "k"
+    assert "OTEL_TRACES_EXPORTER" not in environment
