@@ -49,6 +49,7 @@ def rotel(out: str, protocol: str, directory: Path) -> Iterator[tuple[str, str]]
     ]
     command += ["--exporter", "otlp", "--otlp-exporter-endpoint", out, "--otlp-exporter-protocol", protocol]
     command += ["--otlp-exporter-retry-initial-backoff", "200ms", "--batch-timeout", "100ms"]
+    command += ["--batch-max-size", "20"]  # so that a request fits into the small journal of a test
     with _running(command, directory / "rotel.out"):
         for address in (grpc, http):
             _wait_open(address)
