@@ -142,7 +142,9 @@ async def _serve(given: _Given, settings: Settings, desk: JournalDesk) -> None:
     tokens = Tokens(os.environ, Path(settings.serve_tokens_file) if settings.serve_tokens_file else None)
     tls = read_tls(settings)
     tally = Tally(given.tally_fd, given.part)
-    receiver = Receiver(desk, max_bytes=settings.serve_max_request_bytes)
+    # What is larger than the journal may ever be is refused for good: asked to come again, it came for ever.
+    most_bytes = min(settings.serve_max_request_bytes, settings.journal_limit_bytes)
+    receiver = Receiver(desk, max_bytes=most_bytes)
     site = Site(receiver, tokens, show_metrics=lambda: tally.render(_describe(given.data_dir)))
     with ThreadPoolExecutor(_SLOW_THREADS, thread_name_prefix="otel-wandb-serve") as pool:
         http = HttpServer(site, tally, _http_limits(settings), pool)

@@ -18,6 +18,7 @@ from otel_wandb.config import Settings
 from otel_wandb.traces.assembly import decode_decision, decode_memory, encode_decision, encode_memory
 from otel_wandb.traces.finished import Earlier
 from otel_wandb.traces.sampling import (
+    REASONS,
     Decision,
     Sampler,
     TraceFacts,
@@ -32,7 +33,6 @@ from tests.test_requests import asks, rows_of
 BEGIN_S = 1_800_000_000
 """At the beginning of a minute."""
 OPERATIONS = ("POST /chat", "GET /search", "GET /", "POST /rare")
-REASONS = ("evaluation", "feedback", "error", "slow", "exemplar", "rate")
 
 
 @dataclass(frozen=True)

@@ -228,6 +228,19 @@ def test_a_full_journal_is_told_to_the_senders_until_there_is_room(tmp_path: Pat
         all_counted(server, accepted + 1)
 
 
+def test_what_is_larger_than_the_journal_may_be_is_refused_for_good(tmp_path: Path) -> None:
+    file = tmp_path / "otel-wandb.yaml"
+    file.write_text("journal_limit_bytes: 1048576\nsegment_bytes: 65536\n")
+    with Server(tmp_path / "data", "--config", str(file)) as server, server.client() as client:
+        body = traces(numbered(1, name="x" * 1_100_000)).SerializeToString()
+        response = client.post("/v1/traces", content=body, headers=HEADERS)
+        assert (response.status_code, "retry-after" in response.headers) == (413, False)
+        assert "at most 1048576 bytes" in Status.FromString(response.content).message
+        small = requests_of(1).SerializeToString()
+        assert client.post("/v1/traces", content=small, headers=HEADERS).status_code == 200
+        wait_for(lambda: server.line().rejected == {"too_large": 1})
+
+
 def test_a_disk_that_syncs_each_request(tmp_path: Path) -> None:
     with Server(tmp_path / "data", environ={"OTEL_WANDB_FSYNC": "always"}) as server:
         with server.client() as client, server.channel() as channel:

@@ -30,16 +30,14 @@ from otel_wandb.records import (
     SpanBatch,
 )
 from otel_wandb.traces.finished import Earlier, FinishedTrace, Placed
-from otel_wandb.traces.sampling import Decision
+from otel_wandb.traces.sampling import REASONS, Decision
 
 _SECOND = 1_000_000_000
 _MEMORY_BYTES = 17  # span id, parent id, what became of it
 _NO_PARENT = "0" * 16
 _FINE, _FAILED, _ORPHAN = 0, 1, 2  # an orphan: log records named this span, which had not come
-_LEFT_OUT, _KEPT = 3, 4  # of the trace: the probability, and the reason in eight characters
-_REASON_CHARS = 8
-_REASONS = {b"evaluati": "evaluation"}
-"""Reasons that have more characters."""
+_LEFT_OUT, _KEPT = 3, 4  # of the trace: the probability, and the number of the reason
+_DECISION = struct.Struct(">dB7xB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,16 +358,16 @@ def decode_memory(memory: bytes) -> tuple[dict[str, Earlier], set[str]]:
 
 def encode_decision(decision: Decision) -> bytes:
     """The decision as an entry of the memory of its trace."""
-    reason = decision.reason.encode()[:_REASON_CHARS].ljust(_REASON_CHARS)
-    return struct.pack(">d8sB", decision.probability, reason, _KEPT if decision.kept else _LEFT_OUT)
+    reason = REASONS.index(decision.reason)
+    return _DECISION.pack(decision.probability, reason, _KEPT if decision.kept else _LEFT_OUT)
 
 
 def decode_decision(memory: bytes) -> Decision | None:
     """The decision in a memory, None if there is none."""
     for at in range(0, len(memory) - _MEMORY_BYTES + 1, _MEMORY_BYTES):
         if memory[at + 16] >= _LEFT_OUT:
-            probability, reason, kept = struct.unpack_from(">d8sB", memory, at)
-            return Decision(kept == _KEPT, probability, _REASONS.get(reason, reason.decode().strip()))
+            probability, reason, kept = _DECISION.unpack_from(memory, at)
+            return Decision(kept == _KEPT, probability, REASONS[reason])
     return None
 
 

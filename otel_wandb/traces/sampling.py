@@ -59,6 +59,10 @@ _STEPS_BITS: Final = 4
 _HASHES: Final = 1 << 56
 
 
+REASONS: Final = ("evaluation", "feedback", "error", "slow", "exemplar", "rate")
+"""Why traces are kept or left out; stored by their place here, so new ones go to the end."""
+
+
 class TraceFacts(NamedTuple):
     """What decides on a trace. `forced` is why it is kept in any case, such as `evaluation`, else empty.
 
@@ -75,10 +79,7 @@ class TraceFacts(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """`probability` is that with which such a trace is kept, all in all, and `reason` why this one was.
-
-    Reasons are evaluation, feedback, error, slow, exemplar and rate.
-    """
+    """`probability` is that with which such a trace is kept, all in all; `reason` is one of `REASONS`."""
 
     kept: bool
     probability: float
@@ -135,7 +136,7 @@ class Sampler:
         self._touched: set[str] = set()
 
     def decide(self, facts: TraceFacts) -> Decision:
-        """Whether the trace is kept. No two traces of a replay have to come at different times."""
+        """Whether the trace is kept. One that comes out of order counts at the newest time so far."""
         self._advance(facts.end_ns // SECOND_NS)
         name = self._admit(facts.operation)
         operation = self._operations[name]
