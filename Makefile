@@ -33,7 +33,7 @@ test: lint peers  ## lint, types, and all tests but the slow ones; ARGS goes to 
 
 .PHONY: test-slow
 test-slow: $(INSTALLED)  ## the slow tests: the ClickHouse-backed peer, chaos
-	$(PYTHON) -m tests.peers.environments weave weave-clickhouse apps
+	$(PYTHON) -m tests.peers.environments weave weave-clickhouse apps apps-gradio5
 	$(PYTHON) -m pytest -m slow $(ARGS)
 
 .PHONY: lint

@@ -47,7 +47,7 @@ from otel_wandb.ingest.tallies import Tally, make_tally_file
 from otel_wandb.ingest.tokens import Tokens
 from otel_wandb.journal import Codec, JournalWriter, Kind, Signal
 from otel_wandb.serve_worker import JournalDesk, run_loop
-from tests.peers.otlp.payloads import MARK, SPANS_PER_TRACE, build_traces
+from tests.peers.otlp.payloads import SPANS_PER_TRACE, build_traces, freshen
 from tests.serving import Server
 
 _LOAD = [sys.executable, "-m", "tests.peers.otlp.otlp_load", "--connections", "4"]
@@ -204,8 +204,8 @@ def measure_draining(spans: int, *, profile: bool) -> Drained:
         writer = JournalWriter(data_dir.journal, writer_id="bench")
         template = build_traces(64, 2048, 1).SerializeToString()
         each = 64 * SPANS_PER_TRACE
-        for number in range(spans // each):
-            fresh = template.replace(MARK, number.to_bytes(4))
+        for number in range(1, spans // each + 1):
+            fresh = freshen(template, number)
             writer.append(fresh, kind=Kind.OTLP_TRACES, items=each, config=settings.digest)
         writer.close()
         bridge = open_bridge(data_dir, settings, replay=True, deliver=False)

@@ -20,7 +20,7 @@ from otel_wandb.config import HASH_KEY_VARIABLE, Settings, load_dotted
 from otel_wandb.conventions.decoding import encode_text
 from otel_wandb.errors import ConfigError
 from otel_wandb.metrics.from_spans import Spend, Told
-from otel_wandb.metrics.observed import Labels, Observation, Source
+from otel_wandb.metrics.observed import Labels, Source
 from otel_wandb.own_redaction import OwnRedactor, RedactionError
 from otel_wandb.records import Attributes, LogBatch, MetricBatch, Resource, SpanBatch, Value
 from otel_wandb.redaction import (
@@ -35,6 +35,7 @@ from otel_wandb.redaction import (
     mask,
     withhold,
 )
+from otel_wandb.redaction_keys import KeyRedactor
 from otel_wandb.redaction_rules import Globs, Rules, is_always_kept
 from otel_wandb.traces.clean_names import usual_redactor
 
@@ -45,11 +46,14 @@ WITHHELD: Final = "withheld"
 
 _Told: TypeAlias = tuple[tuple[str, Value], ...]
 _UNKNOWN: Final[_Told] = (("", None),)
+MAX_NAME_CHARS: Final = 128
+"""So much is shown of a name in charts and tables. It is cut behind the patterns, which know no halves."""
+
 _MAX_KNOWN: Final = 50_000
 _MAX_KNOWN_CHARS: Final = 500
 _LARGE: Final = 10**12
 _ROUTES: Final = ("wandb.entity", "wandb.project")
-_Batch = TypeVar("_Batch", bound=SpanBatch | LogBatch | MetricBatch)
+_Batch = TypeVar("_Batch", SpanBatch, LogBatch, MetricBatch)
 _Change: TypeAlias = Callable[[bytes], tuple[bytes, int]]
 
 
@@ -73,6 +77,7 @@ class Boundary:
         """Attributes that were withheld, since the caller last cleared it."""
         self._texts, self._names, self._rules, self._broken = texts, names, rules, broken
         self._has_more_names = has_more_names or rules is not None or bool(broken)
+        self._keys = None if texts is None or broken else KeyRedactor(texts)
         self._pairs: dict[tuple[str, object], _Told | None] = {}
         self._sources: dict[Source, Source] = {}
         self._same: dict[object, Source] = {}
@@ -107,7 +112,7 @@ class Boundary:
                 told = self._pairs.get((name, value), _UNKNOWN)
                 if told is _UNKNOWN:
                     told = self._learn(name, value)
-            elif self._rules is None and not self._broken and _is_plain(value):
+            elif self._rules is None and not self._broken and _is_plain(value) and self._keeps_key(name):
                 continue
             else:
                 told = self._clean_pair(name, value)
@@ -143,30 +148,31 @@ class Boundary:
         return changed
 
     def clean_batch(self, batch: _Batch) -> _Batch:
-        """The batch with its resource cleaned; the rest is when it has become calls.
+        """The batch with its resource cleaned, and keys; the rest is when it has become calls.
 
-        One of metrics stays as it is, since a resource tells its streams apart: see `Shown`.
+        Keys, since dialects take them apart at their dots. One of metrics stays as it is, since a resource
+        tells its streams apart: see `Shown`.
         """
         if isinstance(batch, MetricBatch):
             return batch
         resource = self.clean_resource(batch.resource)
-        return batch if resource is batch.resource else msgspec.structs.replace(batch, resource=resource)
+        if resource is not batch.resource:
+            batch = msgspec.structs.replace(batch, resource=resource)
+        return batch if self._keys is None else self._keys.clean(batch)
 
     def clean_told(self, told: Told) -> Told:
         """What a span tells of charts, without secrets; it is changed in place."""
         if told.spend is not None:
             told.spend = self._clean_spend(told.spend)
-        if self._has_more_names and told.observations:
-            told.observations = tuple(
-                Observation(self._clean_source(one.source), one.value) for one in told.observations
-            )
+        for one in told.observations:
+            one.source = self._clean_source(one.source)
         return told
 
     def _clean_spend(self, spend: Spend) -> Spend:
         provider = spend.provider and self.clean_text("gen_ai.provider.name", spend.provider)
         model = self.clean_text("gen_ai.request.model", spend.model)
         answered = self.clean_text("gen_ai.response.model", spend.answered)
-        labels = self._clean_labels(spend.labels) if spend.labels else ()
+        labels = _cut(self._clean_labels(spend.labels)) if spend.labels else ()
         if (provider, model, answered, labels) == (
             spend.provider,
             spend.model,
@@ -182,7 +188,7 @@ class Boundary:
             if len(self._sources) >= _MAX_KNOWN:
                 self._sources.clear()
             instrument, unit, labels = source.key
-            key = instrument, unit, self._clean_labels(labels)
+            key = instrument, unit, _cut(self._clean_labels(labels) if self._has_more_names else labels)
             known = source if key == source.key else self._same.setdefault(key, Source(key))
             self._sources[source] = known
         return known
@@ -190,6 +196,10 @@ class Boundary:
     def _clean_labels(self, labels: Labels) -> Labels:
         cleaned = ((name, self.clean_text(name, text)) for name, text in labels)
         return tuple((name, text) for name, text in cleaned if text)
+
+    def _keeps_key(self, name: str) -> bool:
+        told = self._pairs.get((name, ""), _UNKNOWN)
+        return (self._learn(name, "") if told is _UNKNOWN else told) is None
 
     def _learn(self, name: str, text: str) -> _Told | None:
         if len(text) > _MAX_KNOWN_CHARS:
@@ -330,6 +340,10 @@ def _load_own(path: str) -> OwnRedactor:
     if not callable(function):
         raise ConfigError(f"redact_with is {path!r}, which is no function")
     return OwnRedactor(function)
+
+
+def _cut(labels: Labels) -> Labels:
+    return tuple((name, text[:MAX_NAME_CHARS]) for name, text in labels)
 
 
 def _is_plain(value: Value) -> bool:

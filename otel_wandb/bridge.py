@@ -16,18 +16,20 @@ from typing import Protocol
 
 from otel_wandb import __version__
 from otel_wandb.config import Settings
+from otel_wandb.conversion_pool import ConversionPool
 from otel_wandb.datadir import BridgeInfo, BridgeLock, DataDir
 from otel_wandb.delivery.alerts import AlertDelivery
 from otel_wandb.delivery.wandb import WandbDelivery
 from otel_wandb.delivery.weave import DeliveryProgress, WeaveDelivery
 from otel_wandb.dialects import load_dialects
 from otel_wandb.drain import Drain, Source
-from otel_wandb.errors import OtelWandbError, StoreError
+from otel_wandb.errors import StoreError
 from otel_wandb.fronts import read_fronts
 from otel_wandb.journal import JournalReader
 from otel_wandb.ledger import MAPPING_WARNINGS
 from otel_wandb.memory import MemoryJournal
 from otel_wandb.store import Store
+from otel_wandb.stored_settings import StoredSettings
 from otel_wandb.view_answers import AnswerBox
 
 _log = logging.getLogger("otel_wandb.bridge")
@@ -84,12 +86,13 @@ class Bridge:
         lock: BridgeLock | None = None,
         replay: bool = False,
         deliver: bool = True,
+        pool: ConversionPool | None = None,
     ) -> None:
         self.data_dir = data_dir
         self._store = store
         self._settings = settings
         self._lock = lock
-        self._known_settings: dict[str, Settings] = {settings.digest: settings, "": settings}
+        self._stored_settings = StoredSettings(data_dir, settings)
         self._deliveries: list[Delivery] = []
         self._alerts: AlertDelivery | None = None
         if deliver:
@@ -108,7 +111,9 @@ class Bridge:
             replay=replay,
             reader=dialects.reader,
             answers=AnswerBox(data_dir.answers) if data_dir and not replay else None,
+            pool=pool,
         )
+        self._pool = pool
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._delivery_threads: list[threading.Thread] = []
@@ -125,18 +130,7 @@ class Bridge:
 
     def settings_of(self, digest: str) -> Settings:
         """The settings that a frame names; this bridge's own where their document is gone."""
-        settings = self._known_settings.get(digest)
-        if settings is None:
-            try:
-                document = self.data_dir.read_config(digest) if self.data_dir else None
-                settings = Settings.from_json(document) if document else self._settings
-            except (OSError, OtelWandbError, ValueError) as error:
-                _log.warning(
-                    "The settings %s cannot be read (%s); this bridge's own are used.", digest, error
-                )
-                settings = self._settings
-            self._known_settings[digest] = settings
-        return settings
+        return self._stored_settings.find(digest)
 
     def step(self) -> bool:
         """Take one chunk of the journal to the store; False when there was nothing to read, or no room.
@@ -221,6 +215,8 @@ class Bridge:
                 thread.join()
         for delivery in self._deliveries:
             delivery.close()
+        if self._pool is not None:
+            self._pool.close()
         self._store.close()
         if self._lock is not None:
             self._lock.release()
@@ -311,9 +307,12 @@ class Bridge:
 
 
 def open_bridge(
-    data_dir: DataDir, settings: Settings, *, replay: bool = False, deliver: bool = True
+    data_dir: DataDir, settings: Settings, *, replay: bool = False, deliver: bool = True, processes: int = 0
 ) -> Bridge:
-    """A bridge that holds the directory's lock; `BridgeRunning` where another one does."""
+    """A bridge that holds the directory's lock; `BridgeRunning` where another one does.
+
+    It converts in so many processes beside its own; replay needs none.
+    """
     lock = data_dir.lock()
     try:
         store = Store.open(data_dir.store, fsync=settings.fsync, quarantine=data_dir.quarantine)
@@ -327,6 +326,7 @@ def open_bridge(
             lock=lock,
             replay=replay,
             deliver=deliver,
+            pool=ConversionPool(data_dir, settings, processes) if processes else None,
         )
     except BaseException:
         lock.release()

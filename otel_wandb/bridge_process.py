@@ -20,6 +20,8 @@ from otel_wandb.bridge import Bridge, open_bridge
 from otel_wandb.config import Settings
 from otel_wandb.datadir import DataDir
 from otel_wandb.errors import BridgeRunning
+from otel_wandb.garbage import collect_seldom
+from otel_wandb.redaction_log import RedactedFormatter
 
 _log = logging.getLogger("otel_wandb.bridge")
 
@@ -39,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     data_dir = DataDir(options.data_dir)
     _leave_the_service()
     _log_to(data_dir)
+    collect_seldom()
     try:
         document = data_dir.read_config(options.settings)
         settings = Settings.from_json(document) if document is not None else Settings()
@@ -80,13 +83,14 @@ def _run(bridge: Bridge, settings: Settings) -> None:
 
 
 def _open_when_free(data_dir: DataDir, settings: Settings, *, deliver: bool) -> Bridge:
+    processes = settings.conversion_processes
     # Somebody who looks whether the lock is held holds it for that moment.
     for _ in range(_LOCK_TRIES):
         try:
-            return open_bridge(data_dir, settings, deliver=deliver)
+            return open_bridge(data_dir, settings, deliver=deliver, processes=processes)
         except BridgeRunning:
             time.sleep(_LOCK_WAIT_S)
-    return open_bridge(data_dir, settings, deliver=deliver)
+    return open_bridge(data_dir, settings, deliver=deliver, processes=processes)
 
 
 def _leave_the_service() -> None:
@@ -100,7 +104,7 @@ def _log_to(data_dir: DataDir) -> None:
     handler = logging.handlers.RotatingFileHandler(
         data_dir.log, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8"
     )
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(RedactedFormatter())
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.WARNING)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from otel_wandb.config import Settings
 from otel_wandb.conventions import BUILT_IN, Reader
+from otel_wandb.conversion_line import Pool
 from otel_wandb.journal import Damage, Frame, Segment
 from otel_wandb.marks import Marks
 from otel_wandb.pipeline import Pipeline
@@ -23,6 +25,7 @@ from otel_wandb.work import Destinations, ResponsePlace, Work, write_work
 _log = logging.getLogger("otel_wandb.bridge")
 
 _CHUNK_BYTES = 8 << 20
+_LINGERING_BYTES = 64 << 20
 _TIDY_S = 60.0
 _HOUR_NS = 3600 * 1_000_000_000
 _RECENT_TRACES = 100_000
@@ -48,7 +51,8 @@ class Drain:
     """Takes the journal to the store, a chunk at a time. Belongs to one thread.
 
     `waits_for_delivery` tells, when a flush is read, whether it has to wait until its calls are delivered
-    (else, offline, being stored is enough). `answers` are those to alarms of views.
+    (else, offline, being stored is enough). `answers` are those to alarms of views. A `pool` converts traces
+    while this thread reads and stores.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class Drain:
         replay: bool = False,
         reader: Reader = BUILT_IN,
         answers: AnswerBox | None = None,
+        pool: Pool | None = None,
     ) -> None:
         self.read_bytes = 0
         """How much was read since the start."""
@@ -73,6 +78,9 @@ class Drain:
         self._replay = replay
         self._reader = reader
         self._answers = answers
+        self._pool = pool
+        self._lately: deque[tuple[float, int]] = deque()
+        """When how much was read, as long as traces linger."""
         self._tidied_s = time.monotonic()
         # The wall clock as it was, plus what has passed since: jumps of the system's clock end no trace.
         self._clock_offset_ns = time.time_ns() - time.monotonic_ns()
@@ -81,7 +89,7 @@ class Drain:
     @property
     def open_traces(self) -> int:
         """How many traces are not finished."""
-        return self._pipeline.assembly.open_traces
+        return self._pipeline.assembly.open_traces + self._pipeline.traces.waiting_traces
 
     @property
     def open_items(self) -> int:
@@ -153,6 +161,7 @@ class Drain:
             bridge_id=self._store.bridge_id,
             replay=self._replay,
             reader=self._reader,
+            pool=self._pool,
         )
         self._destinations = Destinations()
         self._positions: dict[str, int] = {}
@@ -196,7 +205,10 @@ class Drain:
         return min(behind, default=self._now_ns())
 
     def _read_chunk(self) -> bool:
-        room = _CHUNK_BYTES
+        room = min(_CHUNK_BYTES, self._find_room())
+        given = room
+        if not room:
+            return False
         for segment in self._source.segments():
             position = self._positions.setdefault(segment.name, 0)
             if segment.name in self._foreign or (position >= segment.size and segment.alive):
@@ -206,8 +218,19 @@ class Drain:
                 room -= item.end - item.offset
             if room <= 0:
                 break
-        self.read_bytes += _CHUNK_BYTES - room
-        return room < _CHUNK_BYTES
+        if not self._replay:
+            self._lately.append((time.monotonic(), given - room))
+        self.read_bytes += given - room
+        return room < given
+
+    def _find_room(self) -> int:
+        """How much may be read now. What was read lingers: of a backlog only so much is in memory at once."""
+        if self._replay:
+            return _CHUNK_BYTES
+        horizon_s = time.monotonic() - self._settings.linger_s
+        while self._lately and self._lately[0][0] < horizon_s:
+            self._lately.popleft()
+        return max(0, _LINGERING_BYTES - sum(read for _, read in self._lately))
 
     def _take(self, item: Frame | Damage) -> None:
         if isinstance(item, Frame):
@@ -229,8 +252,9 @@ class Drain:
 
     def _commit(self, work: Work) -> None:
         changes = self._marks.take_changes()
+        waiting = self._count_waiting()
+        self._pipeline.hand_out(self._now_ns())  # from here on it is no longer what is in `work`
         if work or changes:
-            assembly = self._pipeline.assembly
             with self._store.transaction() as tx:
                 write_work(tx, work, self._destinations)
                 for token in work.flushes:
@@ -238,11 +262,18 @@ class Drain:
                     tx.add_flush(token, *ids)
                 for name, counted, assembled in changes:
                     tx.set_mark(name, counted, assembled)
-                tx.set_waiting("spans", assembly.open_spans)
-                tx.set_waiting("log_records", assembly.open_logs + self._pipeline.feedback.open_records)
-                tx.set_waiting("metric_points", self._pipeline.metrics.open_points)
-            self._remove_finished()
+                for signal, n in waiting.items():
+                    tx.set_waiting(signal, n)
+        self._remove_finished()  # a writer may have ended since, which changes nothing else
         self._tidy()
+
+    def _count_waiting(self) -> dict[str, int]:
+        assembly = self._pipeline.assembly
+        return {
+            "spans": assembly.open_spans,
+            "log_records": assembly.open_logs + self._pipeline.feedback.open_records,
+            "metric_points": self._pipeline.metrics.open_points,
+        }
 
     def _remove_finished(self) -> None:
         finished = [

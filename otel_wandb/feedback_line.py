@@ -18,11 +18,11 @@ import msgspec
 from otel_wandb.boundary import Boundaries
 from otel_wandb.config import Settings
 from otel_wandb.conventions.scores import RESULT_EVENT, Score, read_result
+from otel_wandb.conversion import CallNote, Converted
 from otel_wandb.metrics_line import project_of
 from otel_wandb.records import LogBatch, LogRecord, Resource
 from otel_wandb.score_charts import ScoreCharts, ScoreNews
 from otel_wandb.traces.assembly import Assembly
-from otel_wandb.traces.calls import Call, ShapedTrace
 from otel_wandb.traces.feedback import Cleaned, encode_feedback, feedback_id
 from otel_wandb.traces.finished import FinishedTrace
 from otel_wandb.traces.joins import hash_id
@@ -156,20 +156,20 @@ class FeedbackLine:
                 self._take_record(named, frame.rsplit("-", 1)[0], now_ns)
         return LogBatch(batch.resource, batch.scope, rest) if len(rest) < len(batch.records) else batch
 
-    def add_trace(self, trace: FinishedTrace, shaped: ShapedTrace, project_of_span: ProjectOf) -> None:
+    def add_trace(self, trace: FinishedTrace, converted: Converted, project_of_span: ProjectOf) -> None:
         """Give out the scores of the trace, and those that waited for its calls."""
         named: list[_Key] = []
-        for call in sorted(shaped.calls, key=_spends):  # of two calls with one response the spender is last
-            if call.attributes.response_id:
-                response = hash_id(call.attributes.response_id)
-                place = ResponsePlace(response, call.trace_id, call.id, *project_of_span(call.id))
+        for call in sorted(converted.notes, key=_spends):  # of two with one response the spender is last
+            if call.response_id:
+                response = hash_id(call.response_id)
+                place = ResponsePlace(response, trace.trace_id, call.span_id, *project_of_span(call.span_id))
                 self._new_places.append(place)
                 self._keep_place(place)
                 named.append(response)
-        if shaped.scores:
-            self._give_out_of_spans(trace, shaped, project_of_span)
+        if converted.scores:
+            self._give_out_of_spans(trace, converted, project_of_span)
         if self._waiting:
-            named += [(trace.trace_id, call.id) for call in shaped.calls]
+            named += [(trace.trace_id, call.span_id) for call in converted.notes]
             for key in named:
                 for uid in list(self._named.get(key, ())):
                     waiting = self._waiting[uid]
@@ -229,12 +229,12 @@ class FeedbackLine:
             self._let_go(next(iter(self._waiting.values())))
 
     def _give_out_of_spans(
-        self, trace: FinishedTrace, shaped: ShapedTrace, project_of_span: ProjectOf
+        self, trace: FinishedTrace, converted: Converted, project_of_span: ProjectOf
     ) -> None:
         above: dict[str, str | None] = {earlier: told.parent_id for earlier, told in trace.memory.items()}
-        above |= {call.id: call.parent_id for call in shaped.calls}
+        above |= {call.span_id: call.parent_id for call in converted.notes}
         by_id = {placed.span.span_id: placed for placed in trace.spans}
-        for span_id, score in shaped.scores:
+        for span_id, score in converted.scores:
             uid = feedback_id(score, trace.trace_id, span_id)
             config, entity, project = project_of_span(span_id)
             placed = by_id[span_id]
@@ -347,8 +347,8 @@ def _read_record(record: LogRecord) -> Score | None:
     return read_result(record.attributes, record.time_ns or record.observed_ns, record.body)
 
 
-def _spends(call: Call) -> bool:
-    return call.summary.usage is not None
+def _spends(call: CallNote) -> bool:
+    return call.spends
 
 
 def _topmost(span_id: str, above: Mapping[str, str | None]) -> str:

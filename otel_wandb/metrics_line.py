@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from otel_wandb import __version__
 from otel_wandb.alert_line import AlertLine
@@ -31,6 +32,8 @@ from otel_wandb.tables.nearest import IsKept, keep_all
 from otel_wandb.tables.points import find_points
 from otel_wandb.view_line import ViewLine
 from otel_wandb.work import ShapedRow
+
+_MAX_LOCATED: Final = 1000
 
 
 class MetricsLine:
@@ -69,6 +72,8 @@ class MetricsLine:
         self._bridge_id = bridge_id
         self._prices: dict[str, Prices] = {}
         self._last: tuple[Resource, str, RunSeries] | None = None
+        self._located: dict[str, tuple[Interval, str]] = {}
+        """Of each service the interval that was last asked for, and its run: most spans lie in the same."""
 
     @property
     def open_points(self) -> int:
@@ -151,7 +156,14 @@ class MetricsLine:
 
     def locate(self, service: str, time_ns: int) -> tuple[str, int]:
         """The run and the step whose charts contain what ended then."""
-        return locate(service, self._bridge_id, time_ns, self._calendar)
+        last = self._located.get(service)
+        if last is not None and last[0].start_ns < time_ns <= last[0].end_ns:
+            return last[1], last[0].step
+        run, step = locate(service, self._bridge_id, time_ns, self._calendar)
+        if len(self._located) >= _MAX_LOCATED:
+            self._located.clear()
+        self._located[service] = self._calendar.interval_at(time_ns), run
+        return run, step
 
     def place_request(
         self, resource: Resource, *, config: str, end_ns: int, newest_ns: int
@@ -188,8 +200,6 @@ class MetricsLine:
         legend = self._charts.legend(closed.series)
         axes = place_on_axes(closed.interval, self._calendar.rotation)
         self.counts["metric_points", "delivered", ""] += closed.delivered
-        for reason, n in closed.dropped.items():
-            self.counts["metric_points", "dropped", reason] += n
         for warning, n in closed.warnings.items():
             self.counts["metric_points", "warned", warning] += n
         description = describe_run(

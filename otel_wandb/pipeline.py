@@ -7,41 +7,35 @@ transaction. No I/O happens here, so the same frames always give the same work.
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
 
 from otel_wandb.alert_line import AlertLine
 from otel_wandb.boundary import Boundaries
-from otel_wandb.call_finishing import CallFinisher
+from otel_wandb.call_finishing import tell_sampling
 from otel_wandb.config import Settings
 from otel_wandb.conventions import BUILT_IN, Reader
+from otel_wandb.conversion import CallNote, Conversion, Converted
+from otel_wandb.conversion_line import ConversionLine, Pool
 from otel_wandb.errors import InputError
 from otel_wandb.feedback_line import FeedbackLine
 from otel_wandb.ingest.otlp import Decoded, decode
 from otel_wandb.journal import Damage, Frame, Kind
 from otel_wandb.ledger import MAPPING_WARNINGS
 from otel_wandb.marks import Marks
-from otel_wandb.metrics_line import MetricsLine, project_of
+from otel_wandb.metrics.runs import service_of
+from otel_wandb.metrics_line import MetricsLine
 from otel_wandb.records import LogBatch, MetricBatch, SpanBatch
 from otel_wandb.redaction import Redactor
 from otel_wandb.request_line import RequestLine
-from otel_wandb.sampling_line import SamplingLine, note_sampling
+from otel_wandb.sampling_line import SamplingLine
 from otel_wandb.traces.assembly import Assembly, AssemblyLimits
-from otel_wandb.traces.calls import ShapedTrace, shape_tree
 from otel_wandb.traces.finished import FinishedTrace, Placed
-from otel_wandb.traces.joins import ModelCalls, join_calls
-from otel_wandb.traces.request_texts import BodyOf
-from otel_wandb.traces.tree import Tree
-from otel_wandb.view_settings import cost_labels
-from otel_wandb.work import ResponsePlace, Work
-
-_log = logging.getLogger("otel_wandb.pipeline")
+from otel_wandb.work import ResponsePlace, ShapedCall, Work
 
 _HOUR_NS = 3600 * 1_000_000_000
 _DIGEST_BYTES = 16
 _MAX_DIGESTS = 1_000_000
-_TRACES_AT_ONCE = 64
 
 
 def limits_of(settings: Settings) -> AssemblyLimits:
@@ -62,7 +56,8 @@ class Pipeline:
     """Frames in, work out. Not thread-safe.
 
     `settings_of` gives the settings that a frame names by digest; `replay` makes the newest event time the
-    clock, so that the outcome depends on the input alone. `reader` knows the dialects.
+    clock, so that the outcome depends on the input alone. `reader` knows the dialects. Where there is a
+    `pool`, it converts traces beside this process.
     """
 
     def __init__(
@@ -74,6 +69,7 @@ class Pipeline:
         bridge_id: str,
         replay: bool = False,
         reader: Reader = BUILT_IN,
+        pool: Pool | None = None,
     ) -> None:
         self.assembly = Assembly(limits_of(settings), marks)
         self._sampling = SamplingLine(assembly=self.assembly, settings_of=settings_of)
@@ -92,21 +88,15 @@ class Pipeline:
             boundaries=boundaries,
             is_kept=self._sampling.is_kept,
         )
-        self._finisher = CallFinisher(
-            project_of=self._project_of,
-            locate=self.metrics.locate,
-            settings_of=settings_of,
-            boundaries=boundaries,
-        )
+        self._conversion = Conversion(settings_of=settings_of, boundaries=boundaries, reader=reader)
+        self.traces = ConversionLine(self._conversion, pool)
         self._requests = RequestLine(self.metrics, settings_of=settings_of, boundaries=boundaries)
         self.newest_event_ns = 0
         self._read_event_ns = 0
         self._marks = marks
-        self._settings_of = settings_of
         self._replay = replay
-        self._reader = reader
+        self._works_ahead = pool is not None and not replay
         self._digests: dict[bytes, int] = {}
-        self._model_calls = ModelCalls()
         self.feedback = FeedbackLine(
             assembly=self.assembly,
             settings_of=settings_of,
@@ -128,7 +118,7 @@ class Pipeline:
         self.metrics.restore(states)
         self.alerts.restore(states)
         self.feedback.restore(states, places)
-        self._model_calls.restore(states)
+        self.traces.restore(states)
         self._requests.restore(states)
         self._sampling.restore(states)
         for trace_id, memory, event_ns in memories:
@@ -181,13 +171,22 @@ class Pipeline:
             self._work.counts["journal", "dropped", damage.reason] += 1
         self._marks.advance(damage.segment, damage.end)
 
+    def hand_out(self, now_ns: int) -> None:
+        """Let a pool begin with the traces that are finished by now, while this process stores and reads.
+
+        What becomes of them is in the work after the next `tick`, which begins with no others then. Nothing
+        happens where there is no pool, nor on replay, where what is finished depends on what was read alone.
+        """
+        if self._works_ahead:
+            self.traces.add(self.assembly.due(now_ns))
+
     def tick(self, now_ns: int, read_until_ns: int) -> None:
         """Shape the traces and rows that are finished by now (on replay: by the newest event time).
 
         `read_until_ns` says up to when all that was written has been read.
         """
         now_ns = self.newest_event_ns if self._replay else now_ns
-        self._shape(self.assembly.due(now_ns))
+        self._shape([] if self._works_ahead else self.assembly.due(now_ns))
         self.feedback.due(now_ns)
         self._collect_dropped(again=False)
         self._work.rows += self.metrics.due(read_until_ns)
@@ -211,13 +210,13 @@ class Pipeline:
             *self.metrics.take_states(),
             *self.alerts.take_states(),
             *self.feedback.take_states(),
-            *self._model_calls.take_states(),
+            *self.traces.take_states(),
             *self._requests.take_states(),
             *self._sampling.take_states(),
         ]
         work.feedback, work.places = self.feedback.take_ready(), self.feedback.take_places()
         work.alerts = self.alerts.take_ready()
-        for line in (self.metrics, self.feedback, self.alerts, self._requests, self._finisher):
+        for line in (self.metrics, self.feedback, self.alerts, self._requests, self.traces):
             work.counts.update(line.counts)
             line.counts.clear()
         work.counts.update(self._boundaries.take_counts())
@@ -310,68 +309,62 @@ class Pipeline:
         self.assembly.dropped.clear()
 
     def _shape(self, traces: list[FinishedTrace]) -> None:
-        for begin in range(0, len(traces), _TRACES_AT_ONCE):
-            trees = [tree for trace in traces[begin : begin + _TRACES_AT_ONCE] if (tree := self._grow(trace))]
-            nodes = [node for tree in trees for node in tree.nodes]
-            join_calls(nodes, self._project_of, self._model_calls)
-            for tree in trees:
-                self._shape_tree(tree)
+        self.traces.add(traces)
+        for trace, converted in self.traces.take():
+            if converted is None:
+                self._give_up(trace)
+            else:
+                self._take_converted(trace, converted)
 
-    def _grow(self, trace: FinishedTrace) -> Tree | None:
-        try:
-            fold_asgi = self._settings_of(trace.spans[0].config).fold_asgi
-            return Tree(trace, fold_asgi=fold_asgi, reader=self._reader)
-        except Exception:  # noqa: BLE001  a mistake of ours costs one trace, not the bridge
-            self._give_up(trace)
-            return None
-
-    def _shape_tree(self, tree: Tree) -> None:
-        counts, trace = self._work.counts, tree.trace
-        config = trace.spans[0].config
-        settings = self._settings_of(config)
-        try:
-            shaped = shape_tree(
-                tree,
-                project_of=self._project_of,
-                price_of=self.metrics.prices(config).price,
-                cost_by=cost_labels(settings.cost_by, settings.views),
-                clean=self._boundaries.of(config).clean_told,
-            )
-        except Exception:  # noqa: BLE001  as above
-            self._give_up(trace)
-            return
+    def _take_converted(self, trace: FinishedTrace, converted: Converted) -> None:
+        counts = self._work.counts
         by_id = {placed.span.span_id: placed for placed in trace.spans}
         decision = self._sampling.decide(
             trace,
-            shaped,
+            converted,
             by_id,
             newest_ns=self.newest_event_ns,
             judged=self.feedback.is_judged(trace.trace_id),
         )
         kept = decision is None or decision.kept
         outcome = "delivered" if kept else "sampled_out"
-        counts["spans", outcome, ""] += len(trace.spans) - shaped.folded
-        counts["spans", "dropped", "folded"] += shaped.folded
+        counts["spans", outcome, ""] += len(trace.spans) - converted.folded
+        counts["spans", "dropped", "folded"] += converted.folded
         counts["log_records", outcome, ""] += sum(len(p.logs) for p in trace.spans)
-        for (dialect, code), n in shaped.warnings.items():
+        for (dialect, code), n in converted.warnings.items():
             counts[MAPPING_WARNINGS, dialect, code] += n
-        if decision is not None:
-            note_sampling(shaped.calls, decision)
         if kept:
-            calls = [self._finisher.finish(call, by_id[call.id]) for call in shaped.calls]
-            self._work.calls += calls
-            body_of: BodyOf = {call.span_id: call.body for call in calls}.get
-        else:  # of a few of them a table shows the texts
-            by_call = {call.id: call for call in shaped.calls}
-            body_of = lambda span_id: self._finisher.finish(by_call[span_id], by_id[span_id]).body  # noqa: E731
-        self._measure(shaped, by_id)
-        self._requests.add_trace(shaped.found, body_of, by_id, newest_ns=self.newest_event_ns, kept=kept)
-        self.feedback.add_trace(trace, shaped, lambda span_id: self._place_of(by_id[span_id]))
+            for note in converted.notes:
+                body = converted.body_of(note.span_id) or b"{}"
+                if decision is not None:
+                    body = tell_sampling(body, decision)
+                self._work.calls.append(self._place_call(note, body, by_id[note.span_id]))
+        self._measure(converted, by_id)
+        self._requests.add_trace(
+            converted.found, converted.body_of, by_id, newest_ns=self.newest_event_ns, kept=kept
+        )
+        self.feedback.add_trace(trace, converted, lambda span_id: self._place_of(by_id[span_id]))
         self._measure_scores(self.newest_event_ns)
 
-    def _measure(self, shaped: ShapedTrace, by_id: Mapping[str, Placed]) -> None:
+    def _place_call(self, note: CallNote, body: bytes, placed: Placed) -> ShapedCall:
+        span = placed.span
+        entity, project = self._conversion.project_of(placed)
+        run, step = self.metrics.locate(service_of(placed.resource.attributes), span.end_ns)
+        return ShapedCall(
+            config=placed.config,
+            entity=entity,
+            project=project,
+            trace_id=span.trace_id,
+            span_id=note.span_id,
+            started_us=span.start_ns // 1000,
+            run=run,
+            step=step,
+            body=body,
+        )
+
+    def _measure(self, converted: Converted, by_id: Mapping[str, Placed]) -> None:
         # Neighbours are mostly of one process, and each group looks up once whose they are.
-        for _, told in groupby(shaped.told, lambda one: id(by_id[one.span_id].resource)):
+        for _, told in groupby(converted.told, lambda one: id(by_id[one.span_id].resource)):
             group = list(told)
             placed = by_id[group[0].span_id]
             self.metrics.add_spans(
@@ -387,12 +380,8 @@ class Pipeline:
 
     def _give_up(self, trace: FinishedTrace) -> None:
         counts = self._work.counts
-        _log.exception("Trace %s could not be shaped into calls; it is dropped.", trace.trace_id)
         counts["spans", "dropped", "unshapable"] += len(trace.spans)
         counts["log_records", "dropped", "unshapable"] += sum(len(p.logs) for p in trace.spans)
 
     def _place_of(self, placed: Placed) -> tuple[str, str, str]:
-        return (placed.config, *self._project_of(placed))
-
-    def _project_of(self, placed: Placed) -> tuple[str, str]:
-        return project_of(placed.resource.attributes, self._settings_of(placed.config))
+        return (placed.config, *self._conversion.project_of(placed))

@@ -4,8 +4,8 @@
 whatever the input) tells which patterns occur at all; almost always none does, and the bytes come back as
 they were. When anything goes wrong, the call keeps its ids, times and token counts, and nothing else.
 
-What is in base64 is decoded and looked at, too. Which patterns there are is in `redaction_patterns`; what
-users ask for beyond them in `redaction_rules`.
+What is in base64 or encoded for a URL is decoded and looked at, too. Which patterns there are is in
+`redaction_patterns`; what users ask for beyond them in `redaction_rules`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 import re2
@@ -34,10 +35,14 @@ _NOTE: Final = "withheld: the redaction of this call failed"
 
 _BASE64: Final = r"[A-Za-z0-9+/_-]{40,}={0,2}"
 _MAX_BASE64: Final = 4096
+_IN_URL: Final = r"[A-Za-z0-9._~!$'()*,:@/+-]*%[0-9A-Fa-f]{2}[A-Za-z0-9._~!$'()*,:@/+%-]*"
+_MAX_IN_URL: Final = 16384
 _MEDIUM: Final = b"base64,"
 _HEX: Final = b"0123456789abcdefABCDEF"
 _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
-_ID_MEMBER: Final = re.compile(rb'"(?:id|parent_id|span_id|turn_id)":"\Z')
+_ID_MEMBER: Final = re.compile(rb'"(?:parent_id|span_id|turn_id)":"\Z')
+_ID_AT: Final = len(b'{"id":"')
+"""Where the id of a call stands."""
 _BACKSLASH: Final = ord("\\")
 _ESCAPED: Final = re.compile(rb"[bfnrt]|u[0-9a-fA-F]{4}")
 _ID_CHARS: Final = 16
@@ -92,16 +97,20 @@ class Redactor:
 
     def __init__(self, patterns: Sequence[Pattern] = DEFAULT_PATTERNS, mark: Mark = mask) -> None:
         self._patterns = [(pattern, re2.compile(pattern.regex.encode())) for pattern in patterns]
-        self._base64 = re2.compile(_BASE64.encode())
+        self._coded = (
+            ("base64", re2.compile(_BASE64.encode()), self._is_base64_of_secret),
+            ("in_url", re2.compile(_IN_URL.encode()), self._is_url_of_secret),
+        )
         self._mark = mark
         self._set = re2.Set.SearchSet()
         for pattern in patterns:
             self._set.Add(pattern.regex)
         self._set.Add(_BASE64)
+        self._set.Add(r"%[0-9A-Fa-f]{2}")
         self._set.Add(r"\z")  # which all texts have: where it is not found, the search itself has failed
         self._set.Compile()
         self._find = self._set.Match
-        self._nothing = [len(self._patterns) + 1]
+        self._nothing = [len(self._patterns) + len(self._coded)]
 
     def redact(self, body: bytes) -> Redacted:
         """The body with each secret replaced; what cannot be redacted is withheld."""
@@ -122,8 +131,9 @@ class Redactor:
         for index in sorted(found):
             if index < len(self._patterns):
                 name, (redacted, count) = self._substitute(index, redacted)
-            elif index == len(self._patterns):
-                name, (redacted, count) = "base64", self._look_into(redacted)
+            elif [index] != self._nothing:
+                name, regex, is_secret = self._coded[index - len(self._patterns)]
+                redacted, count = self._look_into(name, regex, is_secret, redacted)
             else:
                 continue
             if count:
@@ -147,21 +157,30 @@ class Redactor:
             at = end
         return pattern.name, (b"".join((*pieces, body[at:])), len(pieces) // 2)
 
-    def _look_into(self, body: bytes) -> tuple[bytes, int]:
-        """Replaces what is base64 of a secret, the whole of it."""
+    def _look_into(
+        self, name: str, regex: re2._Regexp, is_secret: Callable[[bytes], bool], body: bytes
+    ) -> tuple[bytes, int]:
+        """Replaces each run that is an encoded secret, the whole of it."""
         pieces: list[bytes] = []
         at = 0
-        for match in self._base64.finditer(body):
+        for match in regex.finditer(body):
             start, end = match.span()
-            if end - start > _MAX_BASE64 or body[max(start - len(_MEDIUM), 0) : start] == _MEDIUM:
+            if body[max(start - len(_MEDIUM), 0) : start] == _MEDIUM:
                 continue
             start = _leave_escape(body, start)
-            if self._hides_secret(body[start:end]):
-                pieces += (body[at:start], self._mark("base64", body[start:end]))
+            if is_secret(body[start:end]):
+                pieces += (body[at:start], self._mark(name, body[start:end]))
                 at = end
         return b"".join((*pieces, body[at:])), len(pieces) // 2
 
-    def _hides_secret(self, run: bytes) -> bool:
+    def _is_url_of_secret(self, run: bytes) -> bool:
+        # JSON, since what the patterns know of line breaks and quotes is how JSON has them.
+        told = unquote_to_bytes(run.replace(b"+", b" ")).decode(errors="replace")
+        return len(run) <= _MAX_IN_URL and self._holds_secret(msgspec.json.encode(told))
+
+    def _is_base64_of_secret(self, run: bytes) -> bool:
+        if len(run) > _MAX_BASE64:
+            return False
         run = run.rstrip(b"=").translate(_URL_SAFE)
         if not run.strip(_HEX):
             return False
@@ -169,12 +188,17 @@ class Redactor:
         for skipped in range(4):
             length = len(run) - skipped
             decoded = binascii.a2b_base64(run[skipped : skipped + length - (length % 4 == 1)] + b"==")
-            found = self._find(decoded)
-            for index in found if found != self._nothing else ():
-                if index < len(self._patterns):
-                    pattern, regex = self._patterns[index]
-                    if next(_find_secrets(pattern, regex, decoded), None) is not None:
-                        return True
+            if self._holds_secret(decoded):
+                return True
+        return False
+
+    def _holds_secret(self, decoded: bytes) -> bool:
+        found = self._find(decoded)
+        for index in found if found != self._nothing else ():
+            if index < len(self._patterns):
+                pattern, regex = self._patterns[index]
+                if next(_find_secrets(pattern, regex, decoded), None) is not None:
+                    return True
         return False
 
 
@@ -209,7 +233,10 @@ def _is_alone(body: bytes, start: int, end: int) -> bool:
     behind = body[end : end + 2]
     if behind[:1].isalnum() or (behind[:1] == b"." and behind[1:].isdigit()):
         return False
-    return end - start != _ID_CHARS or _ID_MEMBER.search(body[max(start - 16, 0) : start]) is None
+    if end - start != _ID_CHARS or behind[:1] != b'"':
+        return True
+    is_own = start == _ID_AT and body.startswith(b'{"id":"')
+    return not is_own and _ID_MEMBER.search(body[max(start - 16, 0) : start]) is None
 
 
 def withhold(body: bytes) -> bytes:

@@ -113,7 +113,7 @@ DEFAULT_PATTERNS: Final[tuple[Pattern, ...]] = (
         "authorization",
         r"(?i)authorization\\*[\"']?\s*[:=]\s*\[?\\*[\"']?((?:basic|bearer|digest|token|apikey)\s[^\"'\\]{6,})",
     ),
-    Pattern("bearer_token", r"(?i)bearer\s+([A-Za-z0-9._~+/=-]{16,})", _has_digit),
+    Pattern("bearer_token", r"(?i)bearer[\s+]+([A-Za-z0-9._~+/=-]{16,})", _has_digit),
     # Of a connection string the value goes on to the next semicolon, whatever is in it.
     Pattern("connection_string", r"(?i)" + _IN_CONNECTION + r"([^\s;\"'\\]{3,});", _is_given),
     Pattern("connection_string", r"(?i);\s?" + _IN_CONNECTION + r"([^;\"'\\]{3,})", _is_given),
@@ -123,13 +123,14 @@ DEFAULT_PATTERNS: Final[tuple[Pattern, ...]] = (
     Pattern("nested_assignment", r"(?i)" + _NAME + r'\\+"\s*:\s*\\+"([^"\\]+)', _is_given),
     Pattern(
         "text_assignment",
-        r"(?i)" + _NAME + r"\s*[:=]\s*(?:\\*[\"'])?(" + _BARE + r"{4,})",
+        # A colon behind the quote is that of a member whose key ends here.
+        r"(?i)" + _NAME + r"\s*[:=]\s*(?:\\*[\"'])?([^\s\"'\\,;&<>{}()\[\]:]" + _BARE + r"{3,})",
         _is_given,
     ),
     # A run of digits, of which parts may be cards. Without a group, since that costs ten times as much.
     Pattern(
         "card",
-        r"(?:" + _ESCAPE + r"|^|[^A-Za-z0-9.+-])[2-6](?:[ -]?[0-9]){12,}",
+        r"(?:" + _ESCAPE + r"|^|[^A-Za-z0-9.+-]|[A-Za-z_]\.)[2-6](?:[ -]?[0-9]){12,}",
         find=find_cards,
         alone=True,
     ),

@@ -13,12 +13,12 @@ from typing import Final
 
 import msgspec
 
-from otel_wandb.boundary import Boundaries
+from otel_wandb.boundary import MAX_NAME_CHARS, Boundaries
 from otel_wandb.config import Settings
 from otel_wandb.metrics.intervals import HOUR_NS
 from otel_wandb.metrics.runs import RunSeries, series_digest
 from otel_wandb.metrics_line import MetricsLine
-from otel_wandb.tables.columns import MAX_CELL_CHARS, cut, encode_row, make_row, redact_row
+from otel_wandb.tables.columns import MAX_CELL_CHARS, cut, make_row, redact_row
 from otel_wandb.tables.sampling import Draw, Item
 from otel_wandb.traces.finished import Placed
 from otel_wandb.traces.request_samples import Found, RequestSample
@@ -28,6 +28,7 @@ _log = logging.getLogger("otel_wandb.tables")
 
 _STATE: Final = "request_parts/"
 _MAX_PARTS: Final = 10_000
+_MAX_SCORE_CHARS: Final = 258
 
 
 class _Part(msgspec.Struct, array_like=True):
@@ -105,6 +106,9 @@ class RequestLine:
         settings = self._settings_of(placed.config)
         if not settings.table_rows:
             return
+        boundary = self._boundaries.of(placed.config)
+        operation = boundary.clean_text("operation", request.operation) or "unnamed"
+        request.operation = operation[:MAX_NAME_CHARS]
         series, interval = self._metrics.place_request(
             placed.resource, config=placed.config, end_ns=request.end_ns, newest_ns=newest_ns
         )
@@ -121,11 +125,8 @@ class RequestLine:
             row = make_row(request, text)
             if not kept:
                 row.call = ""
-            body = encode_row(row)
-            boundary = self._boundaries.of(placed.config)
-            if not boundary.is_open:
-                body, withheld = redact_row(row, boundary.redact)
-                self.counts["requests", "withheld", "redactor_failed"] += withheld
+            body, withheld = redact_row(row, None if boundary.is_open else boundary.redact)
+            self.counts["requests", "withheld", "redactor_failed"] += withheld
             return Item(*draw, request.end_ns, body, text.image, request.weight)
 
         self._metrics.tables.add(
@@ -149,7 +150,7 @@ class RequestLine:
         text = _join_texts(known.text, _shorten(read_texts(part, body_of)))
         units = None if part.units is None else str(part.units)
         clean = self._boundaries.of(placed.config).clean_text
-        scores = [clean("gen_ai.evaluation.name", score) for score in part.scores]
+        scores = [clean("gen_ai.evaluation.name", score)[:_MAX_SCORE_CHARS] for score in part.scores]
         kept = _Part(newest_ns, part.tokens_in, part.tokens_out, units, part.confidence, scores, text)
         self._parts[name] = kept
         self._states[name] = msgspec.msgpack.encode(kept)

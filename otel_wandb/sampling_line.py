@@ -13,9 +13,8 @@ from typing import Final
 import msgspec
 
 from otel_wandb.config import Settings
-from otel_wandb.conventions.facts import Json
+from otel_wandb.conversion import Converted
 from otel_wandb.traces.assembly import Assembly
-from otel_wandb.traces.calls import Call, ShapedTrace
 from otel_wandb.traces.finished import FinishedTrace, Placed
 from otel_wandb.traces.sampling import Decision, Sampler, TraceFacts
 from otel_wandb.traces.weights import read_probability
@@ -53,7 +52,7 @@ class SamplingLine:
     def decide(
         self,
         trace: FinishedTrace,
-        shaped: ShapedTrace,
+        converted: Converted,
         placed: Mapping[str, Placed],
         *,
         newest_ns: int,
@@ -69,7 +68,7 @@ class SamplingLine:
         budget = self._settings_of(trace.spans[0].config).traces_per_minute
         if not budget or trace.memory:  # of a trace that is partly stored the rest is kept
             return None
-        facts = _read_facts(trace, shaped, placed, newest_ns, judged=judged)
+        facts = _read_facts(trace, converted, placed, newest_ns, judged=judged)
         decision = self._sampler(budget).decide(facts)
         self._assembly.note_decision(trace.trace_id, decision)
         return decision
@@ -91,26 +90,19 @@ class SamplingLine:
         return sampler
 
 
-def note_sampling(calls: Iterable[Call], decision: Decision) -> None:
-    """Tell each call of a trace what was decided on it."""
-    told: Json = {"probability": decision.probability, "reason": decision.reason}
-    for call in calls:
-        call.attributes.sampling = told
-
-
 def _is_evaluated(placed: Placed) -> bool:
     return any(name.startswith(_EVALUATION) for name in placed.span.attributes)
 
 
 def _read_facts(
     trace: FinishedTrace,
-    shaped: ShapedTrace,
+    converted: Converted,
     placed: Mapping[str, Placed],
     newest_ns: int,
     *,
     judged: bool,
 ) -> TraceFacts:
-    requests = shaped.found.requests
+    requests = converted.found.requests
     first = min(requests, key=lambda request: request.start_ns, default=None)
     if first is not None:
         operation, latency_ns, end_ns = first.operation, first.latency_ns, first.end_ns
@@ -120,12 +112,12 @@ def _read_facts(
     forced = ""
     if any(_is_evaluated(placed[request.where]) for request in requests):
         forced = "evaluation"
-    elif shaped.scores or judged:
+    elif converted.scores or judged:
         forced = "feedback"
     return TraceFacts(
         trace.trace_id,
         operation,
-        any(call.exception is not None for call in shaped.calls),
+        any(note.failed for note in converted.notes),
         latency_ns,
         min(end_ns, newest_ns),
         forced,

@@ -30,7 +30,6 @@ _log = logging.getLogger("otel_wandb.feedback")
 _STATE: Final = "scored/"
 _SCORES_A_STATE: Final = 256
 _STATES: Final = 128
-_MAX_NAME: Final = 128
 
 
 class ScoreNews(NamedTuple):
@@ -87,7 +86,7 @@ class ScoreCharts:
         value = score_number(score)
         if value is None or not self._remember(hash_id(uid)):
             return
-        told = Told("", time_ns, observations=(Observation(_name_source(score.name[:_MAX_NAME]), value),))
+        told = Told("", time_ns, observations=(Observation(_name_source(score.name), value),))
         self._ready.append(ScoreNews(told, resource, config))
 
     def _remember(self, known: int) -> bool:

@@ -28,7 +28,7 @@ from otel_wandb.fronts import FrontCounters
 from otel_wandb.ingest.tallies import make_tally_file
 from otel_wandb.ingest.tokens import Tokens
 from otel_wandb.keeper import ProcessKeeper
-from otel_wandb.serve_plan import Address, check_exposure, read_tls
+from otel_wandb.serve_plan import Address, RequestRoom, check_exposure, read_tls
 from otel_wandb.status import read_status
 
 _log = logging.getLogger("otel_wandb.serve")
@@ -115,6 +115,16 @@ def check_plan(settings: Settings, *, insecure: bool) -> tuple[Address, Address]
         check_exposure(address, guarded=bool(tokens), insecure=insecure)
         if not address.is_local and tokens and tls is None:
             _log.warning("Tokens come to %s unencrypted; set serve_tls_cert and serve_tls_key.", address)
+    room = RequestRoom.plan(settings)
+    if room.request_bytes < settings.serve_max_request_bytes:
+        _log.warning(
+            "A request may have at most %d bytes, not the %d of serve_max_request_bytes: journal_limit_bytes "
+            "(%d) leaves no more room beside the open segments of the workers (%d).",
+            room.request_bytes,
+            settings.serve_max_request_bytes,
+            settings.journal_limit_bytes,
+            settings.serve_workers,
+        )
     return grpc_address, http_address
 
 

@@ -10,6 +10,7 @@ from typing import Self
 
 from otel_wandb.config import TOKENS_VARIABLE, Settings
 from otel_wandb.errors import ConfigError
+from otel_wandb.journal.frames import FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,30 @@ def check_exposure(address: Address, *, guarded: bool, insecure: bool) -> None:
         f"{address} can be reached from other machines, and no token is asked for; set serve_tokens_file "
         f"or {TOKENS_VARIABLE}, or say --insecure"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRoom:
+    """How the journal is shared out, so that what is asked to come again finds room once it does.
+
+    What a living worker has in its open segment cannot be removed, though all of it is finished. So each
+    worker may have one part of the journal open, and a request may be as large as the part that is left.
+    """
+
+    request_bytes: int
+    """What is larger as it comes is refused for good: beside the open segments there may never be room."""
+    segment_bytes: int
+    """When a worker begins its next segment."""
+
+    @classmethod
+    def plan(cls, settings: Settings) -> Self:
+        """The room under these settings."""
+        part_bytes = settings.journal_limit_bytes // (settings.serve_workers + 1)
+        most_bytes = part_bytes - SEGMENT_HEADER_BYTES - FRAME_HEADER_BYTES
+        return cls(
+            request_bytes=min(settings.serve_max_request_bytes, most_bytes),
+            segment_bytes=min(settings.segment_bytes, part_bytes),
+        )
 
 
 def read_tls(settings: Settings) -> TlsFiles | None:

@@ -33,7 +33,7 @@ from otel_wandb.ingest.server import Receiver
 from otel_wandb.ingest.tallies import Tally
 from otel_wandb.ingest.tokens import Tokens
 from otel_wandb.journal import Codec, JournalWriter, Kind, Signal, measure_journal
-from otel_wandb.serve_plan import Address, TlsFiles, read_tls
+from otel_wandb.serve_plan import Address, RequestRoom, TlsFiles, read_tls
 
 _log = logging.getLogger("otel_wandb.serve")
 
@@ -52,7 +52,7 @@ class JournalDesk:
             writer_id=writer_id,
             fsync=settings.fsync,
             fsync_interval_s=settings.fsync_interval_s,
-            segment_bytes=settings.segment_bytes,
+            segment_bytes=RequestRoom.plan(settings).segment_bytes,
             limit_bytes=settings.journal_limit_bytes,
             limit_disk_share=settings.journal_disk_share,
         )
@@ -142,9 +142,8 @@ async def _serve(given: _Given, settings: Settings, desk: JournalDesk) -> None:
     tokens = Tokens(os.environ, Path(settings.serve_tokens_file) if settings.serve_tokens_file else None)
     tls = read_tls(settings)
     tally = Tally(given.tally_fd, given.part)
-    # What is larger than the journal may ever be is refused for good: asked to come again, it came for ever.
-    most_bytes = min(settings.serve_max_request_bytes, settings.journal_limit_bytes)
-    receiver = Receiver(desk, max_bytes=most_bytes)
+    room_bytes = RequestRoom.plan(settings).request_bytes
+    receiver = Receiver(desk, max_bytes=settings.serve_max_request_bytes, room_bytes=room_bytes)
     site = Site(receiver, tokens, show_metrics=lambda: tally.render(_describe(given.data_dir)))
     with ThreadPoolExecutor(_SLOW_THREADS, thread_name_prefix="otel-wandb-serve") as pool:
         http = HttpServer(site, tally, _http_limits(settings), pool)

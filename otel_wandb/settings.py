@@ -167,6 +167,16 @@ class Settings(Serving, frozen=True, kw_only=True, dict=True):
             "Where the bridge runs: in a process of its own, or, for tests, in a thread of this one.",
         ),
     ] = "process"
+    conversion_processes: Annotated[
+        int,
+        About(
+            _PROCESS,
+            "How many processes convert traces beside the bridge's own, which then reads and stores; see "
+            "[scaling](scaling.md). 0: it does all of it.",
+            at_least=0,
+            at_most=64,
+        ),
+    ] = 0
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         About(_PROCESS, "What the bridge writes to `bridge.log`."),

@@ -144,8 +144,7 @@ def write_work(tx: Transaction, work: Work, destinations: Destinations) -> None:
     for (signal, outcome, reason), n in work.counts.items():
         tx.add_count(signal, outcome, n, reason)
     tx.add_digests(work.digests)
-    for trace_id, memory, event_ns in work.memories:
-        tx.remember(trace_id, memory, event_ns)
+    tx.remember_all(work.memories)
     for call in work.calls:
         tx.add_call(
             NewCall(

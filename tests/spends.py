@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from otel_wandb.config import Settings
+from otel_wandb.conversion_line import Pool
 from otel_wandb.drain import Drain
 from otel_wandb.journal import Codec, Frame, Kind, Segment
 from otel_wandb.store import Store
@@ -204,6 +205,7 @@ class Works:
 
     settings: Settings = field(default_factory=Settings)
     replay: bool = True
+    pool: Pool | None = None
 
     def __post_init__(self) -> None:
         self.frames: list[Frame] = []
@@ -239,6 +241,7 @@ class Works:
             settings_of=lambda _: self.settings,
             waits_for_delivery=lambda: False,
             replay=self.replay,
+            pool=self.pool,
         )
 
     def finish(self) -> list[dict[str, Any]]:

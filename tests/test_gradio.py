@@ -32,14 +32,28 @@ CALLER = 0xB7AD6B7169203331
 Told = dict[str, Any]
 
 
-@pytest.fixture(scope="module")
-def cases(tmp_path_factory: pytest.TempPathFactory) -> Told:
+VERSIONS = ("apps", "apps-gradio5")
+"""The environments with Gradio 6 and Gradio 5."""
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def cases(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Told:
     """What `gradio_cases` tells of each case: (what came back, spans and log records and points)."""
     here = tmp_path_factory.mktemp("gradio")
     (here / "red.png").write_bytes(RED)
-    output = run_there("-m", "tests.services.gradio_cases", str(here / "flags"), str(here / "red.png"))
+    script = ("-m", "tests.services.gradio_cases", str(here / "flags"), str(here / "red.png"))
+    return read_told(run_there(*script, environment=request.param))
+
+
+def read_told(output: str) -> Told:
     found: Told = json.loads(next(line for line in output.splitlines() if line.startswith("TOLD"))[4:])
     return found
+
+
+def use_chat(environment: str, kind: str, folder: Path) -> Told:
+    """What `gradio_chats` tells: which event each like is about, and what the chats showed."""
+    script = ("-m", "tests.services.gradio_chats", str(folder), kind)
+    return read_told(run_there(*script, environment=environment))
 
 
 def make_png(pixels: NDArray[np.uint8]) -> bytes:
@@ -153,14 +167,63 @@ def test_the_caller_s_trace_goes_on(cases: Told) -> None:
 def test_a_like_is_feedback_on_the_event_that_made_the_message(cases: Told) -> None:
     first, second = events_of(cases, "respond")
     assert second["attributes"]["session.id"] == "session-1"
-    likes = cases["liked"][1]["logs"]
     prefix = "gen_ai.evaluation"
+    labels = ["like", "dislike", "Harassment"]
+    told = {log["attributes"][f"{prefix}.score.label"]: log for log in cases["liked"][1]["logs"]}
+    likes = [told[label] for label in labels]  # who likes does not wait until the like before has ended
+    assert [event["attributes"]["input.value"][:16] for event in (first, second)] == [
+        '{"message": "hi"',
+        '{"message": "you',
+    ]
     assert [(log["event"], log["span"]) for log in likes] == [
         ("gen_ai.evaluation.result", span["id"]) for span in (first, second, second)
     ]
     assert [log["attributes"].get(f"{prefix}.score.value") for log in likes] == [1.0, 0.0, None]
-    assert [log["attributes"][f"{prefix}.score.label"] for log in likes] == ["like", "dislike", "Harassment"]
+    assert len(cases["liked"][1]["logs"]) == len(labels)
     assert {log["attributes"][f"{prefix}.evaluator.type"] for log in likes} == {"human"}
+
+
+@pytest.mark.parametrize("environment", VERSIONS)
+def test_a_like_finds_its_answer_whatever_was_done_to_the_chat(environment: str, tmp_path: Path) -> None:
+    told = use_chat(environment, "interface", tmp_path)
+    assert told["shows"] == {
+        "undo": ["again", "again 1"],
+        "retry": ["again", "again 1", "again", "again 4"],
+        "edit": ["even", "even?"],
+        "clear": ["even", "even?"],
+    }
+    assert told["likes"] == {
+        "the first": "answer 1",
+        "the second": "answer 2",
+        "after undo": "answer 3",
+        "after retry": "answer 4",
+        "what was there before the retry": "answer 3",
+        "before the next retry": "answer 4",  # told when that had put answer 5 in its place
+        "after edit": "answer 6",
+        "after clear": "answer 7",  # which says the same as answer 6
+    }
+    events = ("clear", "edit", "like", "retry", "undo")
+    assert told["triggers"] == [f"chatbot.{event} chat" for event in events]
+
+
+@pytest.mark.parametrize("environment", VERSIONS)
+def test_a_like_finds_its_chat_and_nobody_where_nobody_made_it(environment: str, tmp_path: Path) -> None:
+    told = use_chat(environment, "messages", tmp_path)
+    assert told["shows"] == {"chat": ["a", "a!", "c", "c!"], "other": ["welcome", "b", "b!"]}
+    assert told["likes"] == {
+        "the greeting": "rate 1",  # itself: no event has made the greeting
+        "the greeting, later": "rate 2",
+        "a": "reply 1",
+        "b": "reply_1 1",
+        "c, moved up": "reply 2",
+        "what was said": "ask 1",
+    }
+
+
+def test_the_pairs_of_gradio_5_are_two_messages(tmp_path: Path) -> None:
+    told = use_chat("apps-gradio5", "pairs", tmp_path)
+    assert told["shows"] == {"chat": [["b", "b!"]]}
+    assert told["likes"] == {"a": "reply 1", "b": "reply 2", "b, moved up": "reply 2"}
 
 
 def test_a_flag_is_feedback_on_the_event_whose_output_it_shows(cases: Told) -> None:

@@ -1,4 +1,4 @@
-"""What instrumentations of ours are made of: content, patches, who made what; and what users say by hand."""
+"""What instrumentations of ours are made of: content and patches; and what users say by hand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.trace import SpanContext, TraceFlags
 
 import otel_wandb
 from otel_wandb.instrument.content import (
@@ -26,7 +25,6 @@ from otel_wandb.instrument.content import (
     captures_content,
 )
 from otel_wandb.instrument.gradio import GradioInstrumentor
-from otel_wandb.instrument.gradio_memory import MAX_PLACES, Authors
 from otel_wandb.instrument.patching import Patches
 from otel_wandb.instrument.streamlit import StreamlitInstrumentor
 
@@ -129,41 +127,6 @@ class TestContent:
     def test_opentelemetry_s_switch_holds(self, value: str, captures: bool) -> None:
         assert captures_content({CAPTURE: value}) is captures
         assert captures_content({})
-
-
-def span(number: int) -> SpanContext:
-    return SpanContext(1, number, is_remote=False, trace_flags=TraceFlags(1))
-
-
-class TestAuthors:
-    def test_a_message_is_of_the_event_that_added_it(self) -> None:
-        authors = Authors()
-        authors.note("s", 1, ["q"], span(1))
-        authors.note("s", 1, ["q", "a"], span(2))
-        authors.note("s", 1, ["q", "a"], span(3))  # shows the same again
-        authors.note("s", 1, ["q", "a", "q2", "a2"], span(4))
-        found = [authors.find("s", 1, index) for index in range(5)]
-        assert found == [span(1), span(2), span(4), span(4), span(4)]
-        authors.note("s", 1, ["q", "b"], span(5))  # asked again: the rest is gone
-        assert [authors.find("s", 1, index) for index in (0, 1, 3)] == [span(1), span(5), span(5)]
-        assert authors.find("other", 1) is None
-
-    def test_any_other_component_is_of_the_last_event(self) -> None:
-        authors = Authors()
-        for number in (1, 2):
-            authors.note("s", 1, "same", span(number))
-        authors.note("s", 2, "else", span(3))
-        assert authors.find("s", 1) == span(2)
-        assert authors.find_newest("s", [1, 2]) == span(3)
-        assert authors.find_newest("s", [3]) is None
-
-    def test_it_is_bounded(self) -> None:
-        authors = Authors()
-        for number in range(MAX_PLACES + 5):
-            authors.note(f"s{number}", 1, "x", span(number + 1))
-        assert authors.find("s4", 1) is None
-        assert authors.find_newest("s4", [1]) is None
-        assert authors.find("s5", 1) == span(6)
 
 
 @pytest.fixture

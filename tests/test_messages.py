@@ -203,6 +203,7 @@ def test_choices_carry_their_reason_and_nothing_else_does() -> None:
         ("FinishReason.STOP", "stop"),
         ("max_tokens", "length"),
         ("refusal", "refusal"),
+        ("Stopped by sk-ant-A0", "Stopped by sk-ant-A0"),  # a secret stays what it is, and so is found
         ("", None),
         (3, None),
     ],

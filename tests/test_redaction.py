@@ -279,6 +279,9 @@ def test_hostile_input_takes_linear_time() -> None:
         "password" * 100_000,
         "eyJ" + "a" * 500_000,
         "a://" * 100_000,
+        "%41" * 100_000,
+        "a" * 500_000 + "%",
+        "a%41 " * 100_000,
     ):
         redacted = REDACTOR.redact(msgspec.json.encode({"id": "1", "a": hostile}))
         assert not redacted.withheld

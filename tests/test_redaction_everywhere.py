@@ -244,6 +244,23 @@ def test_the_id_of_a_call_in_a_table_stays_whatever_it_looks_like() -> None:
     assert (told.call, told.query, withheld) == (card, "my card is [redacted:card]", False)
 
 
+def test_keys_are_redacted_before_they_are_taken_apart(works_of: Any, tmp_path: Path) -> None:
+    works = works_of(settings_with(pii="basic"))
+    message = "llm.input_messages.0.message"
+    more = {f"{message}.content": "hello", f"{message}.role": "user", f"{message}.ann@example.org": "x"}
+    call, root = chat(0, 30, more=more)
+    call["events"] = [event("note", 29, {"by.ann@example.org": 1})]
+    request = traces([call, root])
+    request["resourceSpans"][0]["resource"]["attributes"] += attributes({"process.ann@example.org": 1})
+    works.write(request)
+    works.finish()
+    stored = all_that_is_stored(works, tmp_path)
+    assert [part for part in (b"ann", b"example") if part in stored] == []
+    (told,) = [told["attributes"] for told in works.calls() if told["id"] == call["spanId"]]
+    assert told["resource"] == {"service.name": "rag", "[redacted:email]": 1}
+    assert told["otel_events"][0]["attributes"] == {"[redacted:email]": 1}
+
+
 def test_what_is_withheld_is_counted(works_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "failing_privacy.py").write_text("def clean(text): raise ValueError(text)\n")
     monkeypatch.syspath_prepend(str(tmp_path))

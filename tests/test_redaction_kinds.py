@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
+import logging
 from typing import Any
+from urllib.parse import quote_plus
 
 import msgspec
 import pytest
@@ -12,12 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_wandb.redaction import DEFAULT_PATTERNS, PII_PATTERNS, Redactor, drop, hash_with
+from otel_wandb.redaction_log import RedactedFormatter
 from otel_wandb.redaction_numbers import is_card
+from otel_wandb.traces.clean_names import usual_redactor
 
 USUAL = Redactor()
 PERSONAL = Redactor((*DEFAULT_PATTERNS, *PII_PATTERNS))
 CARD = "4111111111111111"
 KEY = "sk-ant-" + "api03-R2D2c3poR2D2c3po"
+PEM = "-----BEGIN PRIVATE " + "KEY-----\nMIIEowIBAAKCAQEA7bq9\n-----END PRIVATE KEY-----"
 
 
 def clean(value: object, redactor: Redactor = USUAL) -> Any:
@@ -41,6 +47,7 @@ def in_base64(text: str) -> str:
         ("12 4111 1111 1111 1111 5", "12 [redacted:card] 5"),
         ("3782 822463 10005", "[redacted:card]"),
         ("6011111111111117, 3530111333300000", "[redacted:card], [redacted:card]"),
+        (f"metadata.{CARD}", "metadata.[redacted:card]"),
         (json.dumps({"card": CARD}), '{"card": "[redacted:card]"}'),
         (json.dumps(f"é{CARD}"), '"\\u00e9[redacted:card]"'),
         (json.dumps({"card": int(CARD)}), '{"card": 9999999999999999}'),
@@ -83,11 +90,61 @@ def test_an_id_of_a_span_may_look_like_a_card() -> None:
         "parent_id": CARD,
         "turn_id": CARD,
         "attributes": {"otel_links": [{"span_id": CARD}], "otel": {"order_id": CARD}},
+        "inputs": {"id": CARD, "parent_id": f"{CARD} of 2026"},
     }
     assert clean(call) == {
         **call,
         "attributes": {"otel_links": [{"span_id": CARD}], "otel": {"order_id": "[redacted:card]"}},
+        "inputs": {"id": "[redacted:card]", "parent_id": "[redacted:card] of 2026"},
     }
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("/find?q=postgres%3A%2F%2Fapp%3As3cr3t%40db&k=4", "/find?q=[redacted:in_url]&k=4"),
+        ("/find?q=ann%40example.org", "/find?q=[redacted:in_url]"),
+        ("/find?q=Bearer+abcdefgh.0123456789", "/find?q=Bearer+[redacted:bearer_token]"),
+        (f"/find?q={quote_plus(PEM)}#top", "/find?q=[redacted:in_url]#top"),
+        ("/find?q=password%3Ds3cr3t%2Fx", "/find?q=[redacted:in_url]"),
+        ("caf%C3%A9 at 100%25, 5%off", "caf%C3%A9 at 100%25, 5%off"),
+    ],
+)
+def test_what_a_url_encodes(given: str, expected: str) -> None:
+    assert clean({"url.query": given}, PERSONAL) == {"url.query": expected}
+    assert clean(json.dumps({"u": [given]}), PERSONAL) == json.dumps({"u": [expected]})
+
+
+def test_a_key_that_ends_like_an_assignment_says_nothing_of_the_next_member() -> None:
+    told = {"app.password=": 0.0001, "b": 4_000_000}
+    assert clean(told, Redactor(mark=drop)) == told
+
+
+def test_a_log_has_no_secret_in_what_an_error_says(caplog: pytest.LogCaptureFixture) -> None:
+    lines = RedactedFormatter()
+    try:
+        float(KEY)
+    except ValueError:
+        logging.getLogger("otel_wandb.test").exception("It is %s.", KEY)
+    (record,) = caplog.records
+    line = lines.format(record)
+    assert KEY not in line
+    assert "ERROR otel_wandb.test: It is [redacted:anthropic_key].\nTraceback" in line
+    assert line.endswith("could not convert string to float: '[redacted:anthropic_key]'")
+
+
+def test_of_a_line_that_cannot_be_redacted_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    logging.getLogger("otel_wandb.redaction").addHandler(
+        handler := logging.StreamHandler(told := io.StringIO())
+    )
+    handler.setFormatter(lines := RedactedFormatter())
+    monkeypatch.setattr(usual_redactor(), "_find", lambda body: 1 / 0)
+    record = logging.LogRecord("otel_wandb.test", logging.INFO, "", 1, "It is %s.", (KEY,), None)
+    try:
+        assert lines.format(record).endswith(" INFO otel_wandb.test: withheld")
+    finally:
+        logging.getLogger("otel_wandb.redaction").removeHandler(handler)
+    assert told.getvalue().endswith("A call could not be redacted; its content is withheld.\n")
 
 
 @given(st.integers(0, 10**15 - 1))

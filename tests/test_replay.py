@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -66,6 +67,21 @@ def test_rows_are_the_same_in_any_directory_and_alerts_are_empty(tmp_path: Path)
     ledger = read_status(DataDir(tmp_path / "b")).ledger
     assert ledger.imbalance() == {}
     assert ledger.lines["metric_points"].delivered == ledger.lines["rows"].waiting == 5
+
+
+def test_a_point_that_tells_nothing_is_dropped_once(tmp_path: Path) -> None:
+    """A counter that is first seen an hour after its start has no baseline; the next point has one."""
+    lines: list[Any] = [make_metrics(minute) for minute in (60, 61)]
+    for line in lines:
+        told = line["resourceMetrics"][0]["scopeMetrics"][0]["metrics"][0]["histogram"]
+        told["aggregationTemporality"] = 2
+        told["dataPoints"][0]["startTimeUnixNano"] = "1795564800000000000"
+    file = write_lines(tmp_path / "metrics.jsonl", *lines)
+    assert replay(file, "--no-deliver", "--data-dir", tmp_path / "data").exit_code == 0
+    ledger = read_status(DataDir(tmp_path / "data")).ledger
+    assert ledger.imbalance() == {}
+    assert ledger.lines["metric_points"].dropped == {"no_baseline": 1}
+    assert ledger.lines["metric_points"].delivered == 1
 
 
 def test_replayed_twice_and_delivered_once(all_online: WeavePeer, tmp_path: Path) -> None:

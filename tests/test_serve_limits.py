@@ -16,7 +16,9 @@ import psutil
 import pytest
 import zstandard
 
+from otel_wandb.config import Settings
 from otel_wandb.journal import Kind
+from otel_wandb.serve_plan import RequestRoom
 from tests.deadlines import wait_for
 from tests.otlp_samples import traces
 from tests.serving import (
@@ -248,6 +250,62 @@ def test_what_is_refused_for_good_is_in_the_ledger(tmp_path: Path) -> None:
         all_counted(server, 1, "log_records")
         assert server.line().rejected == {"too_large": 1}
         assert server.line("log_records").rejected == {"too_large": 1}
+
+
+@pytest.mark.parametrize(
+    ("workers", "limit", "segment", "request_bytes", "segment_bytes"),
+    [
+        (1, 8 << 30, 64 << 20, 64 << 20, 64 << 20),  # the defaults
+        (64, 8 << 30, 64 << 20, 64 << 20, 64 << 20),
+        (1, 100 << 20, 64 << 20, (50 << 20) - 80, 50 << 20),
+        (3, 100 << 20, 1 << 20, (25 << 20) - 80, 1 << 20),
+        (64, 1 << 20, 1 << 20, 16_131 - 80, 16_131),
+    ],
+)
+def test_how_the_journal_is_shared_out(
+    workers: int, limit: int, segment: int, request_bytes: int, segment_bytes: int
+) -> None:
+    settings = Settings(serve_workers=workers, journal_limit_bytes=limit, segment_bytes=segment)
+    assert RequestRoom.plan(settings) == RequestRoom(request_bytes, segment_bytes)
+
+
+def test_what_may_come_again_finds_room_beside_all_open_segments(tmp_path: Path) -> None:
+    """Nothing is answered with 503 for ever: what workers keep open leaves room for the largest request."""
+    part = 1_000_000
+    most = part - 80  # less the headers of a segment and a frame
+    file = tmp_path / "otel-wandb.yaml"
+    file.write_text(f"journal_limit_bytes: {3 * part}\nsegment_bytes: {2 * part}\nlinger_s: 0\n")
+    with Server(tmp_path / "data", "--config", str(file), "--workers", "2") as server:
+        assert f"A request may have at most {most} bytes" in server.log
+        writers = {f"{worker.pid:x}x" for worker in server.workers()}
+
+        def all_hold_something() -> bool:
+            with server.client() as fresh:  # another connection each time, so that both workers get some
+                assert good(fresh)
+            names = [path.name for path in server.data_dir.journal.glob("*.seg") if path.stat().st_size]
+            return all(any(name.startswith(writer) for name in names) for writer in writers)
+
+        wait_for(all_hold_something)
+        with server.client() as client:
+
+            def send(size: int, number: int) -> httpx.Response:
+                around = len(body_of("x" * size, number)) - size
+                body = body_of("x" * (size - around), number)
+                assert len(body) == size
+                return client.post("/v1/traces", content=body, headers={"content-type": PROTOBUF})
+
+            for number in range(5):  # each worker has its segment open, with the largest request in it
+                wait_for(lambda number=number: send(most, number).status_code == 200)  # type: ignore[misc]
+            for size in (most + 1, 2 * part, 3 * part - 1):
+                refused = send(size, 9)
+                assert (refused.status_code, "retry-after" in refused.headers) == (413, False)
+            packed = gzip.compress(body_of("x" * (4 * part), 10))  # it is kept as it comes
+            headers = {"content-type": PROTOBUF, "content-encoding": "gzip"}
+            assert client.post("/v1/traces", content=packed, headers=headers).status_code == 200
+
+
+def body_of(name: str, number: int) -> bytes:
+    return traces(numbered(number + 1, name=name)).SerializeToString()
 
 
 def test_the_kinds_that_are_served_are_those_that_the_bridge_reads() -> None:

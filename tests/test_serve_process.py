@@ -235,7 +235,7 @@ def test_what_is_larger_than_the_journal_may_be_is_refused_for_good(tmp_path: Pa
         body = traces(numbered(1, name="x" * 1_100_000)).SerializeToString()
         response = client.post("/v1/traces", content=body, headers=HEADERS)
         assert (response.status_code, "retry-after" in response.headers) == (413, False)
-        assert "at most 1048576 bytes" in Status.FromString(response.content).message
+        assert "at most 524208 bytes" in Status.FromString(response.content).message
         small = requests_of(1).SerializeToString()
         assert client.post("/v1/traces", content=small, headers=HEADERS).status_code == 200
         wait_for(lambda: server.line().rejected == {"too_large": 1})

@@ -7,6 +7,7 @@ content blocks of Anthropic, Bedrock, Gemini and the AI SDK. A message that hold
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Annotated, Final, Literal
 
@@ -19,6 +20,8 @@ from otel_wandb.conventions.parts import chat_call, split_message
 _ROLES: Final = {"human": "user", "ai": "assistant", "model": "assistant", "function": "tool"}
 _MESSAGE_KEYS: Final = frozenset(("role", "parts", "content"))
 
+_WORDS: Final = re.compile(r"[A-Za-z_. -]{1,40}")
+"""Anything else is no reason that a producer gives, and stays as it came: it may hold a secret."""
 _FINISH: Final = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -44,6 +47,8 @@ def finish_reason(value: object) -> str | None:
 
 @lru_cache(maxsize=256)
 def _reason(value: str) -> str:
+    if _WORDS.fullmatch(value) is None:
+        return value
     word = value.rsplit(".", 1)[-1].replace("-", "_").lower()
     return _FINISH.get(word, word)
 

@@ -25,13 +25,9 @@ Scope: TypeAlias = Literal["span", "trace", "session"]
 """What a score is about: the call, its whole trace, or the conversation."""
 
 _PREFIX: Final = "gen_ai.evaluation."
-_MAX_NAME_CHARS: Final = 500
-_MAX_LABEL_CHARS: Final = 1000
-_MAX_EXPLANATION_CHARS: Final = 50_000
 _MAX_METADATA_CHARS: Final = 50_000
 _EXACT_INT: Final = 2**53
 _MAX_SCORES: Final = 1000
-_CUT: Final = "… [cut]"
 
 
 class Score(NamedTuple):
@@ -80,12 +76,12 @@ def read_result(attributes: Mapping[str, object], time_ns: int, body: object = N
     )
     evaluator = _evaluator(rest)
     score = Score(
-        name=_cut(rest.pop(f"{_PREFIX}name", None), _MAX_NAME_CHARS) or "unnamed",
+        name=_text(rest.pop(f"{_PREFIX}name", None)) or "unnamed",
         value=value,
         value_text=value_text,
         label=label,
-        explanation=_cut(rest.pop(f"{_PREFIX}explanation", None), _MAX_EXPLANATION_CHARS),
-        error_type=_cut(rest.pop("error.type", None), _MAX_LABEL_CHARS),
+        explanation=_text(rest.pop(f"{_PREFIX}explanation", None)),
+        error_type=_text(rest.pop("error.type", None)),
         kind=_kind(rest.pop(f"{_PREFIX}evaluator.type", None)),
         evaluator=evaluator,
         response_id=_text(rest.pop("gen_ai.response.id", None)),
@@ -94,7 +90,7 @@ def read_result(attributes: Mapping[str, object], time_ns: int, body: object = N
     if not score.tells:
         return None
     if score.error_type and score.explanation is None:
-        score = score._replace(explanation=_cut(parse(body), _MAX_EXPLANATION_CHARS))
+        score = score._replace(explanation=_text(parse(body)))
     return score._replace(metadata=_metadata({key.removeprefix(_PREFIX): v for key, v in rest.items()}))
 
 
@@ -121,11 +117,11 @@ def read_case(value: object) -> list[Score] | None:
         source = given.get("source")
         number, text, label = _read_value(given.get("value"), None)
         score = Score(
-            name=_cut(given.get("name") or name, _MAX_NAME_CHARS) or "unnamed",
+            name=_text(given.get("name") or name) or "unnamed",
             value=number,
             value_text=text,
             label=label,
-            explanation=_cut(given.get("reason"), _MAX_EXPLANATION_CHARS),
+            explanation=_text(given.get("reason")),
             evaluator=_text(source.get("name") if isinstance(source, dict) else source),
             metadata=_metadata({k: v for k, v in given.items() if k not in ("name", "value", "reason")}),
         )
@@ -148,11 +144,11 @@ def _annotation(told: Json, scope: Scope) -> Score | None:
     number, text, label = _read_value(told.pop("score", None), told.pop("label", None))
     identifier = _text(told.pop("identifier", None))
     score = Score(
-        name=_cut(told.pop("name", None), _MAX_NAME_CHARS) or "unnamed",
+        name=_text(told.pop("name", None)) or "unnamed",
         value=number,
         value_text=text,
         label=label,
-        explanation=_cut(told.pop("explanation", None), _MAX_EXPLANATION_CHARS),
+        explanation=_text(told.pop("explanation", None)),
         kind=_kind(told.pop("annotator_kind", None)),
         evaluator=identifier,
         scope=scope,
@@ -167,11 +163,11 @@ def _read_value(
     value: object, given_label: object
 ) -> tuple[int | float | bool | None, str | None, str | None]:
     """(value, what it is where it is no number, label)."""
-    label = _cut(given_label, _MAX_LABEL_CHARS)
+    label = _text(given_label)
     number = _number(value)
     if number is not None or value is None:
         return number, None, label
-    word = _cut(value, _MAX_LABEL_CHARS)
+    word = _text(value)
     if isinstance(value, str) and label is None and _as_float(value) is None:
         return None, None, word
     return None, word, label
@@ -207,7 +203,7 @@ def _as_float(value: str) -> float | None:
 
 
 def _kind(value: object) -> str:
-    word = (_text(value) or "")[:_MAX_LABEL_CHARS]
+    word = _text(value) or ""
     return {"human": "HUMAN", "llm": "LLM", "code": "CODE", "rule": "CODE"}.get(word.lower(), word)
 
 
@@ -221,7 +217,7 @@ def _evaluator(rest: Json) -> str | None:
 
 
 def _metadata(rest: Json) -> Json | None:
-    opened = {str(key)[:_MAX_NAME_CHARS]: plain(parse(value)) for key, value in sorted(rest.items())}
+    opened = {str(key): plain(parse(value)) for key, value in sorted(rest.items())}
     if not opened:
         return None
     size = len(encode_text(opened))
@@ -229,14 +225,10 @@ def _metadata(rest: Json) -> Json | None:
 
 
 def _text(value: object) -> str | None:
-    return _cut(value, _MAX_NAME_CHARS)
-
-
-def _cut(value: object, most: int) -> str | None:
+    """The value as text, whole: what is stored of it is cut behind the redaction."""
     if value is None or value == "":
         return None
-    text = value if isinstance(value, str) else _spell(value)
-    return text if len(text) <= most else text[: most - len(_CUT)] + _CUT
+    return value if isinstance(value, str) else _spell(value)
 
 
 def _spell(value: object) -> str:

@@ -6,6 +6,7 @@ question, the answer and the sum of the tokens of the calls inside it (`ai.gener
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Final
 
@@ -35,6 +36,7 @@ _OPERATIONS: Final[dict[str, Kind]] = {
 _STEPS: Final[dict[str, Kind]] = {"agent_step": "workflow"}
 """What version 7 says and OpenTelemetry does not know; a step is what an agent does between two answers."""
 
+_PROVIDER: Final = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _PROVIDERS: Final = (
     ("google.vertex", "gcp.vertex_ai"),
     ("google-vertex", "gcp.vertex_ai"),
@@ -53,7 +55,7 @@ def _provider_of(name: str) -> str:
     for prefix, provider in _PROVIDERS:
         if name == prefix or name.startswith((prefix + ".", prefix + "-")):
             return provider
-    return name.split(".", 1)[0]
+    return name.split(".", 1)[0] if _PROVIDER.fullmatch(name) else name
 
 
 def _provider(value: object) -> str | None:

@@ -25,9 +25,22 @@ INVALID_BUCKETS: Final = "invalid_buckets"
 MALFORMED: Final = "malformed"
 TOO_DEEP: Final = "too_deep"
 
+KEYS: Final[dict[str, str]] = {}
+"""Keys of attributes, each by itself: spans have the same ones, and one text of each saves memory."""
+
+_MAX_KEYS: Final = 4096
+_MAX_KEY_CHARS: Final = 128
+
 B = TypeVar("B", SpanBatch, LogBatch, MetricBatch)
 _Raw = TypeVar("_Raw")
 _Record = TypeVar("_Record")
+
+
+def know_key(key: str) -> str:
+    """The key, which is in `KEYS` from now on, unless there are too many or it is long."""
+    if len(KEYS) < _MAX_KEYS and len(key) <= _MAX_KEY_CHARS:
+        KEYS[key] = key
+    return key
 
 
 class RejectionError(Exception):

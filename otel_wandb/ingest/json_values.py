@@ -7,11 +7,13 @@ from typing import Final
 
 from otel_wandb.ingest.decoded import (
     INVALID_TIME,
+    KEYS,
     MALFORMED,
     MAX_TIME_NS,
     TOO_DEEP,
     RejectionError,
     decode_base64,
+    know_key,
     normalise_id,
 )
 from otel_wandb.ingest.json_shapes import JsonKeyValue, JsonValue
@@ -24,13 +26,14 @@ def read_attributes(items: list[JsonKeyValue] | None, depth: int = 0) -> Attribu
     """The attributes; where a key stands twice, the last one holds, as everywhere in OpenTelemetry."""
     attributes: Attributes = {}
     for item in items or ():
-        value = item.value
+        name, value = item.key or "", item.value
+        key = KEYS.get(name) or know_key(name)
         if value is None:
-            attributes[item.key or ""] = None
+            attributes[key] = None
         elif (text := value.string_value) is not None:
-            attributes[item.key or ""] = text
+            attributes[key] = text
         else:
-            attributes[item.key or ""] = read_value(value, depth)
+            attributes[key] = read_value(value, depth)
     return attributes
 
 

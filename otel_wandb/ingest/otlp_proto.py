@@ -25,12 +25,14 @@ from otel_wandb.ingest.decoded import (
     INVALID_SPAN_ID,
     INVALID_TIME,
     INVALID_TRACE_ID,
+    KEYS,
     MAX_TIME_NS,
     NO_RECORDED_VALUE,
     SPAN_ID_BYTES,
     TRACE_ID_BYTES,
     Decoded,
     RejectionError,
+    know_key,
     read_each,
 )
 from otel_wandb.ingest.utf8 import mend_strings
@@ -147,8 +149,9 @@ def _scope(scope: common_pb2.InstrumentationScope, schema_url: str) -> Scope:
 def _attributes(items: Sequence[common_pb2.KeyValue]) -> Attributes:
     attributes: Attributes = {}
     for item in items[:]:  # a list, made in C, is faster to go through than the container
-        value = item.value
-        attributes[item.key] = value.string_value or value.int_value or _value(value)
+        key, value = item.key, item.value
+        told = value.string_value or value.int_value or _value(value)
+        attributes[KEYS.get(key) or know_key(key)] = told
     return attributes
 
 

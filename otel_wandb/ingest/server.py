@@ -76,10 +76,18 @@ class Desk(Protocol):
 
 
 class Receiver:
-    """Takes requests for a desk. Thread-safe; never raises."""
+    """Takes requests for a desk. Thread-safe; never raises.
 
-    def __init__(self, desk: Desk, *, max_bytes: int = MAX_REQUEST_BYTES) -> None:
-        self.max_bytes = max_bytes
+    `max_bytes` is how large one may be, as it comes and decompressed; `room_bytes` how large as it comes,
+    since that is how it is kept.
+    """
+
+    def __init__(
+        self, desk: Desk, *, max_bytes: int = MAX_REQUEST_BYTES, room_bytes: int = MAX_REQUEST_BYTES
+    ) -> None:
+        self.max_bytes = min(max_bytes, room_bytes)
+        """How large a request may be as it comes."""
+        self._max_plain_bytes = max_bytes
         self._desk = desk
         self._refused_s = float("-inf")
         self._complained_s = float("-inf")
@@ -94,11 +102,11 @@ class Receiver:
         limit = _QUICK_BYTES if codec is Codec.PLAIN else _QUICK_COMPRESSED_BYTES
         if len(body) > limit or self._desk.slow:
             return None
-        return self._receive(kind, codec, body, min(_QUICK_DECOMPRESSED_BYTES, self.max_bytes))
+        return self._receive(kind, codec, body, min(_QUICK_DECOMPRESSED_BYTES, self._max_plain_bytes))
 
     def receive(self, kind: Kind, codec: Codec, body: bytes) -> Receipt:
         """What became of the request, once that is certain."""
-        receipt = self._receive(kind, codec, body, self.max_bytes)
+        receipt = self._receive(kind, codec, body, self._max_plain_bytes)
         assert receipt is not None  # only what is larger than the limit of a quick look is put off
         return receipt
 
@@ -114,7 +122,7 @@ class Receiver:
             if found.items:
                 self._desk.append(body, kind=kind, items=found.items, codec=codec)
         except InputTooLarge:
-            return None if max_bytes < self.max_bytes else self.refuse_large(kind)
+            return None if max_bytes < self._max_plain_bytes else self.refuse_large(kind)
         except InputError as error:
             return self._reject(kind, "malformed", str(error), Code.INVALID_ARGUMENT)
         except JournalError as error:
@@ -143,8 +151,8 @@ class Receiver:
     def _over(self, size: int | None) -> str:
         found = f"this one has {size}" if size is not None else "this one is larger"
         return (
-            f"expected a request of at most {self.max_bytes} bytes, also after decompression; {found}: "
-            "let the sender make smaller batches"
+            f"expected a request of at most {self.max_bytes} bytes, and {self._max_plain_bytes} after "
+            f"decompression; {found}: let the sender make smaller batches"
         )
 
 

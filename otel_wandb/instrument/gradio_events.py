@@ -18,7 +18,7 @@ from opentelemetry import context, metrics, propagate, trace
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, Tracer
 
 from otel_wandb.instrument.content import ContentReader
-from otel_wandb.instrument.gradio_memory import Authors
+from otel_wandb.instrument.gradio_memory import UNKNOWN, Authors
 
 SCOPE: Final = "otel_wandb.instrument.gradio"
 SYSTEM: Final = "gradio"
@@ -60,6 +60,8 @@ class Asked:
     headers: Mapping[str, str] = field(default_factory=dict)
     event_data: object = None
     trigger: str = ""
+    target: int | None = None
+    """The component that set it off."""
     joined: tuple[SpanContext, int] | None = None
     """The span of the request that put it into the queue, and when; None of what was not queued."""
 
@@ -76,6 +78,10 @@ class Run:
     outputs: list[object] | None = None
     steps: int = 0
     first_output_ns: int = 0
+    ended_ns: int = 0
+    """When the function gave its last output; what Gradio does after that is nobody's wait."""
+    judged: SpanContext | None = None
+    """The event that this one, a like or a flag, is about: found as it began, as later ones are not meant."""
     error: BaseException | None = None
     cancelled: bool = False
 
@@ -137,7 +143,7 @@ class Events:
             record_exception=False,
             set_status_on_exception=False,
         )
-        run = Run(asked, span, now_ns, kind is SpanKind.SERVER)
+        run = Run(asked, span, now_ns, kind is SpanKind.SERVER, judged=self._find_judged(asked))
         if batch_size > 1:
             span.set_attribute("gradio.batch.size", batch_size)
         if asked.joined is not None:
@@ -166,8 +172,7 @@ class Events:
 
         Who made them is remembered now: a browser that has them may answer before the event has ended.
         """
-        asked, span = run.asked, run.span.get_span_context()
-        self._remember(asked.session, list(getattr(asked.fn, "outputs", ())), values, span)
+        self._remember(run, values)
         if run.outputs is None:
             run.outputs, run.first_output_ns = list(values), time.time_ns()
             return
@@ -177,7 +182,7 @@ class Events:
     def close(self, run: Run) -> None:
         """End the span, remember what it showed, and tell what the user thinks of an earlier one."""
         span, asked = run.span, run.asked
-        end_ns = time.time_ns()
+        end_ns = time.time_ns() if run.cancelled or not run.ended_ns else run.ended_ns
         labels: dict[str, Value] = {"rpc.system.name": SYSTEM, "rpc.method": name_function(asked.fn)}
         if run.error is not None:
             labels["error.type"] = _tell_error(span, run.error)
@@ -192,10 +197,10 @@ class Events:
             self._tell_content(span, "output.value", components, run.outputs)
         if run.error is None:
             self._judge(run)
-        span.end(end_ns)
         if run.is_request:
             within = trace.set_span_in_context(span, context.Context())
-            self._durations.record((end_ns - run.began_ns) * _SECONDS, labels, within)
+            self._durations.record(max(0, end_ns - run.began_ns) * _SECONDS, labels, within)
+        span.end(end_ns)
 
     def _tell_content(
         self, span: Span, key: str, components: Sequence[object], values: Sequence[object]
@@ -208,8 +213,7 @@ class Events:
     def flag(self, run: Run, option: str | None) -> None:
         """The user has flagged what this event was given."""
         asked = run.asked
-        components = [_id_of(component) for component in getattr(asked.fn, "inputs", ())]
-        about = self._authors.find_newest(asked.session, components)
+        about = run.judged if is_flag(asked.fn) else self._find_flagged(asked)
         more: dict[str, Value] = {"user.id": asked.user} if asked.user else {}
         self._emit(
             "flag",
@@ -221,40 +225,67 @@ class Events:
 
     def _judge(self, run: Run) -> None:
         asked, call = run.asked, getattr(run.asked.fn, "fn", None)
-        if type(call).__name__ == "FlagMethod" and getattr(call, "visual_feedback", True):
+        if is_flag(asked.fn) and getattr(call, "visual_feedback", True):
             self.flag(run, getattr(call, "value", None))
             return
-        told = asked.event_data
-        liked = told.get("liked") if isinstance(told, Mapping) else None
-        targets = [target for target, event in getattr(asked.fn, "targets", ()) if event == "like"]
-        if liked is None or not targets or not isinstance(told, Mapping):
+        told = _read_like(asked)
+        if told is None:
             return
-        index = _first_index(told.get("index"))
-        found = (self._authors.find(asked.session, target, index) for target in targets)
-        about = next((span for span in found if span is not None), run.span.get_span_context())
+        liked, index = told["liked"], _first_index(told.get("index"))
         more: dict[str, Value] = {} if index is None else {"gradio.message.index": index}
         if asked.user:
             more["user.id"] = asked.user
-        if isinstance(liked, bool):
-            self._emit(
-                "like", about=about, value=float(liked), label="like" if liked else "dislike", more=more
-            )
-        else:
-            self._emit("like", about=about, value=None, label=str(liked), more=more)
+        value, label = (
+            (float(liked), "like" if liked else "dislike") if isinstance(liked, bool) else (None, str(liked))
+        )
+        self._emit(
+            "like", about=run.judged or run.span.get_span_context(), value=value, label=label, more=more
+        )
 
-    def _remember(
-        self, session: str, components: Sequence[object], values: Sequence[object], span: SpanContext
-    ) -> None:
-        for component, value in zip(components, values, strict=False):
-            if not getattr(component, "stateful", False) and value is not None:
-                self._authors.note(session, _id_of(component), value, span)
+    def _find_judged(self, asked: Asked) -> SpanContext | None:
+        if is_flag(asked.fn):
+            return self._find_flagged(asked)
+        told = _read_like(asked)
+        if told is None:
+            return None
+        targets = [target for target, event in getattr(asked.fn, "targets", ()) if event == "like"]
+        where = [target for target in targets if target == asked.target] or targets
+        found = (
+            self._authors.find(asked.session, target, told.get("index"), told.get("value"))
+            for target in where
+        )
+        return next((span for span in found if span is not None), None)
+
+    def _find_flagged(self, asked: Asked) -> SpanContext | None:
+        components = [_id_of(component) for component in getattr(asked.fn, "inputs", ())]
+        return self._authors.find_shown(asked.session, zip(components, asked.inputs, strict=False))
+
+    def _remember(self, run: Run, values: Sequence[object]) -> None:
+        asked, given = run.asked, {}
+        if run.outputs is None:  # later ones follow on what this event itself has shown
+            inputs = [_id_of(component) for component in getattr(asked.fn, "inputs", ())]
+            given = dict(zip(inputs, asked.inputs, strict=False))
+        for component, told in zip(getattr(asked.fn, "outputs", ()), values, strict=False):
+            is_update = isinstance(told, Mapping) and told.get("__type__") == "update"
+            value = told.get("value") if is_update and isinstance(told, Mapping) else told
+            if getattr(component, "stateful", False) or value is None:
+                continue
+            where = _id_of(component)
+            self._authors.note(
+                asked.session,
+                where,
+                value,
+                run.span.get_span_context(),
+                is_chat=any(kind.__name__ == "Chatbot" for kind in type(component).__mro__),
+                given=given.get(where, UNKNOWN),
+            )
 
 
 def name_function(fn: object) -> str:
     """The name that clients use; of what is not meant for them the function's own."""
     public, written = getattr(fn, "api_name", None), getattr(getattr(fn, "fn", None), "__qualname__", "")
     own = written.rpartition(".")[2] or getattr(fn, "name", None)
-    is_public = getattr(fn, "api_visibility", "public") == "public"
+    is_public = getattr(fn, "api_visibility", "public") == "public" and getattr(fn, "show_api", True)
     name = (public or own if is_public else own or public) or "function"
     return str(name).strip("/<>")[:128] or "function"
 
@@ -322,6 +353,18 @@ def _list_parameters(fn: object, count: int) -> list[str]:
 
 def _id_of(component: object) -> int:
     return int(getattr(component, "_id", -1))
+
+
+def is_flag(fn: object) -> bool:
+    """Whether it is the function of one of the flag buttons of an `Interface`."""
+    return type(getattr(fn, "fn", None)).__name__ == "FlagMethod"
+
+
+def _read_like(asked: Asked) -> Mapping[str, object] | None:
+    """What the browser tells of a like; None of any other event."""
+    told = asked.event_data
+    is_like = any(event == "like" for _, event in getattr(asked.fn, "targets", ()))
+    return told if is_like and isinstance(told, Mapping) and told.get("liked") is not None else None
 
 
 def _first_index(index: object) -> int | None:

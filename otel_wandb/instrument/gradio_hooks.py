@@ -19,6 +19,7 @@ from otel_wandb.instrument.gradio_events import (
     Events,
     Run,
     is_cancel,
+    is_flag,
     tell_trigger,
 )
 from otel_wandb.instrument.patching import Patches
@@ -149,7 +150,7 @@ class Wrappers:
         with _guarded("gradio.flagging"):
             run = _RUN.get()
             option = args[1] if len(args) > 1 else kwargs.get("flag_option")
-            if run is not None and type(getattr(run.asked.fn, "fn", None)).__name__ != "FlagMethod":
+            if run is not None and not is_flag(run.asked.fn):
                 self._events.flag(run, option if isinstance(option, str) else None)
         return done
 
@@ -159,6 +160,7 @@ class Wrappers:
             with _guarded("the end of an event"):
                 if run is not first:
                     run.error, run.cancelled = run.error or first.error, run.cancelled or first.cancelled
+                    run.ended_ns = first.ended_ns
                 if place < len(events) and not getattr(events[place], "alive", True):
                     run.cancelled = True  # the browser has gone
                 self._events.close(run)
@@ -174,6 +176,8 @@ async def _step(run: Run, wrapped: Call, args: Arguments, kwargs: Named) -> obje
         else:
             run.error = error
         raise
+    finally:
+        run.ended_ns = time.time_ns()
     if isinstance(told, Mapping) and told.get("is_generating"):
         run.steps += 1
     return told
@@ -195,6 +199,7 @@ def _read_event(queue: object, event: object) -> Asked:
         headers=_read_headers(request),
         event_data=getattr(body, "event_data", None),
         trigger=tell_trigger(fn, getattr(queue, "blocks", None), getattr(body, "trigger_id", None)),
+        target=getattr(body, "trigger_id", None),
         joined=joined,
     )
 
@@ -207,6 +212,7 @@ def _read_call(blocks: object, fn: object, args: Arguments, kwargs: Named) -> As
     request = kwargs.get("request")
     request = request[0] if isinstance(request, list) and request else request
     told = kwargs.get("event_data")
+    target = getattr(getattr(told, "target", None), "_id", None)
     return Asked(
         fn=fn,
         inputs=_listed(given),
@@ -214,7 +220,8 @@ def _read_call(blocks: object, fn: object, args: Arguments, kwargs: Named) -> As
         user=str(getattr(request, "username", None) or ""),
         headers=_read_headers(request),
         event_data=getattr(told, "_data", None),
-        trigger=tell_trigger(fn, blocks, None),
+        trigger=tell_trigger(fn, blocks, target),
+        target=target,
     )
 
 

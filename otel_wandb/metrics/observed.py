@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import lru_cache
 from operator import sub
 from typing import Final, TypeAlias
 
@@ -57,6 +58,15 @@ class Source:
 
     def __init__(self, key: StreamKey) -> None:
         self.key = key
+
+    def __reduce__(self) -> tuple[Callable[[StreamKey], Source], tuple[StreamKey]]:
+        return find_source, (self.key,)
+
+
+@lru_cache(maxsize=20_000)
+def find_source(key: StreamKey) -> Source:
+    """The stream of that key, mostly the same object for the same key."""
+    return Source(key)
 
 
 class Observation(msgspec.Struct, gc=False):

@@ -119,8 +119,12 @@ class Transaction:
 
     def remember(self, trace_id: str, memory: bytes, event_ns: int) -> None:
         """Add to what is known of a trace that was given out."""
+        self.remember_all([(trace_id, memory, event_ns)])
+
+    def remember_all(self, memories: Iterable[tuple[str, bytes, int]]) -> None:
+        """The same for many traces at once."""
         sql = "INSERT INTO recent (trace_id, memory, event_ns) VALUES (?, ?, ?)"
-        self._database.run(sql, (trace_id, memory, event_ns))
+        self._database.run_many(sql, memories)
 
     def forget_traces(self, before_ns: int, keep: int) -> None:
         """Forget the oldest memories, as `drop_digests` does with digests."""

@@ -115,7 +115,10 @@ decode_row = msgspec.json.Decoder(RequestRow).decode
 
 
 def make_row(request: RequestSample, text: RequestText) -> RequestRow:
-    """The cells of a request, cut to their length."""
+    """The cells of a request, cut to their length but for what `redact_row` is to see whole.
+
+    The texts are redacted already.
+    """
     return RequestRow(
         iso_time(request.end_ns),
         request.operation,
@@ -123,7 +126,7 @@ def make_row(request: RequestSample, text: RequestText) -> RequestRow:
         cut(text.image_note, _MAX_WORDS_CHARS),
         cut(text.answer, MAX_CELL_CHARS),
         request.confidence,
-        cut("; ".join(request.scores), _MAX_WORDS_CHARS),
+        "; ".join(request.scores) or None,
         request.tokens_in,
         request.tokens_out,
         None if request.units is None else to_usd(request.units),
@@ -137,15 +140,16 @@ def make_row(request: RequestSample, text: RequestText) -> RequestRow:
     )
 
 
-def redact_row(row: RequestRow, redact: Callable[[bytes], Redacted]) -> tuple[bytes, bool]:
-    """The encoded row without what looks like a secret, and whether its texts had to be withheld for it."""
-    encoded = encode_row(row)
-    redacted = redact(encoded)
-    if not redacted.withheld:
-        if redacted.body == encoded:
-            return encoded, False
-        cleaned = decode_row(redacted.body)
+def redact_row(row: RequestRow, redact: Callable[[bytes], Redacted] | None) -> tuple[bytes, bool]:
+    """The encoded row without what looks like a secret, and whether its texts had to be withheld for it.
+
+    Without `redact` only what is left to be cut is cut.
+    """
+    redacted = None if redact is None else redact(encode_row(row))
+    if redacted is None or not redacted.withheld:
+        cleaned = row if redacted is None else decode_row(redacted.body)
         cleaned.trace_id, cleaned.call = row.trace_id, row.call  # ids of digits may look like anything
+        cleaned.scores = cut(cleaned.scores or "", _MAX_WORDS_CHARS)
         return encode_row(cleaned), False
     row.query, row.operation = _WITHHELD, "withheld"
     row.image_note = row.answer = row.scores = row.error = row.user = row.session = None

@@ -52,7 +52,10 @@ class CallSummary(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 class Call(msgspec.Struct, omit_defaults=True, gc=False):
-    """A whole call as it is written to Weave, but for the project and the run, which the store adds."""
+    """A whole call as it is written to Weave, but for the project and the run, which the store adds.
+
+    Names may still be too long.
+    """
 
     id: str
     trace_id: str
@@ -68,6 +71,11 @@ class Call(msgspec.Struct, omit_defaults=True, gc=False):
     exception: str | None = None
     thread_id: str | None = None
     turn_id: str | None = None
+
+    @property
+    def has_long_name(self) -> bool:
+        """Whether a name is longer than Weave takes it: see `cut_names`."""
+        return len(self.op_name) > _MAX_NAME_CHARS or len(self.display_name or "") > _MAX_DISPLAY_CHARS
 
     def encode(self) -> bytes:
         """JSON that starts with the id; what JSON cannot hold is replaced by the nearest that it can."""
@@ -168,7 +176,7 @@ def _shape(node: Node, tree: Tree, trace: FinishedTrace, spend: Spend | None) ->
     return Call(
         span.span_id,
         span.trace_id,
-        op_name(span.name),
+        _whole_name(span.name),
         iso_time(span.start_ns),
         iso_time(span.end_ns),
         attributes,
@@ -179,7 +187,7 @@ def _shape(node: Node, tree: Tree, trace: FinishedTrace, spend: Spend | None) ->
             spend.price.to_cost() if spend is not None and spend.price is not None else None,
         ),
         parent_id,
-        facts.display_name[:_MAX_DISPLAY_CHARS] if facts.display_name else None,
+        facts.display_name or None,
         output,
         _exception(span, facts) if span.status_code == STATUS_ERROR or facts.fault is not None else None,
         node.thread_id,
@@ -233,12 +241,32 @@ def _exception(span: Span, facts: Facts) -> str:
     return encode_text(told)
 
 
+def cut_names(body: bytes) -> bytes:
+    """The encoded call with names that are no longer than Weave takes them.
+
+    To be done behind the redaction: half a secret is found by no pattern.
+    """
+    call = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    for member, cut in (("op_name", op_name), ("display_name", _cut_display_name)):
+        if member in call:
+            name = msgspec.json.decode(call[member], type=str)
+            call[member] = msgspec.Raw(_ENCODER.encode(cut(name)))
+    return _ENCODER.encode(call)
+
+
+def _cut_display_name(name: str) -> str:
+    return name[:_MAX_DISPLAY_CHARS]
+
+
+def _whole_name(name: str) -> str:
+    return f"span {name}" if name.startswith("weave://") else name or "unnamed"
+
+
 @lru_cache(maxsize=1024)
 def op_name(name: str) -> str:
     """The span's name as Weave takes it: not empty, at most 128 characters, and never read as a reference."""
-    if name.startswith("weave://"):
-        name = "span " + name
+    name = _whole_name(name)
     if len(name) <= _MAX_NAME_CHARS:
-        return name or "unnamed"
+        return name
     digest = hashlib.blake2b(name.encode("utf-8", "replace"), digest_size=4).hexdigest()
     return f"{name[: _MAX_NAME_CHARS - len(digest) - 1]}~{digest}"

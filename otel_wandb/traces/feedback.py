@@ -10,7 +10,7 @@ import hashlib
 import re
 import uuid
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -25,6 +25,25 @@ _DIGEST_CHARS: Final = 8
 _STRANGE: Final = re.compile(r"[^A-Za-z0-9._]+")
 _RUNS: Final = re.compile(r"[._-]{2,}")
 _NOTE: Final = "withheld: the redaction of this score failed"
+
+
+_CUT: Final = "… [cut]"
+_NAME_CHARS: Final = 500
+_LABEL_CHARS: Final = 1000
+_EXPLANATION_CHARS: Final = 50_000
+_Limits: TypeAlias = dict[str, "int | _Limits"]
+_LIMITS_CHARS: Final[_Limits] = {
+    "name": _NAME_CHARS,
+    "creator": _NAME_CHARS,
+    "payload": {
+        "output": {"label": _LABEL_CHARS, "explanation": _EXPLANATION_CHARS, "error": _LABEL_CHARS},
+        "name": _NAME_CHARS,
+        "value_text": _LABEL_CHARS,
+        "kind": _NAME_CHARS,
+        "evaluator": _NAME_CHARS,
+    },
+}
+"""How long texts of a score may be. They are cut behind the redaction, which would not know half a secret."""
 
 
 class Cleaned(NamedTuple):
@@ -47,17 +66,31 @@ def feedback_id(score: Score, trace_id: str, span_id: str) -> str:
 
 def encode_feedback(score: Score, uid: str, clean: Clean) -> bytes:
     """The feedback as JSON, cleaned, without what names the project and the call; it starts with the id."""
-    told = {"name": score.name, "creator": _creator(score), "payload": _payload(score)}
+    told: Json = {"name": score.name, "creator": _creator(score), "payload": _payload(score)}
     encoded = encode_text(told).encode()
     cleaned = clean(encoded)
     if cleaned.withheld:
         told = {"name": "withheld", "creator": None, "payload": _withheld(score)}
     elif cleaned.body is not encoded:
         told = msgspec.json.decode(cleaned.body, type=dict[str, object])
+    told = _cut(told, _LIMITS_CHARS)
     document: Json = {"id": uid, "feedback_type": TYPE_PREFIX + object_name(str(told["name"]))}
     if told["creator"] is not None:
         document["creator"] = told["creator"]
     return encode_text({**document, "payload": told["payload"]}).encode()
+
+
+def _cut(told: Json, limits: _Limits) -> Json:
+    cut: Json = {}
+    for name, value in told.items():
+        limit = limits.get(name)
+        if isinstance(limit, dict):
+            cut[name] = _cut(value, limit) if isinstance(value, dict) else value
+        elif limit is not None and isinstance(value, str) and len(value) > limit:
+            cut[name] = value[: limit - len(_CUT)] + _CUT
+        else:
+            cut[name] = value
+    return cut
 
 
 def object_name(name: str) -> str:

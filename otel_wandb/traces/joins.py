@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
@@ -65,6 +65,39 @@ class ModelCall(msgspec.Struct, array_like=True, gc=False):
     scope: int = 0
     tells_id: bool = True
     """Whether it is known by the id of its response; else by its answer."""
+
+
+class Known(Protocol):
+    """What is known of the model calls that were given out before."""
+
+    def find(self, call: ModelCall, is_same: IsSame) -> ModelCall | None:
+        """An earlier span of the same call."""
+        ...
+
+    def add(self, call: ModelCall) -> None:
+        """Remember a call that counts its tokens."""
+        ...
+
+
+class Lookups:
+    """Stands for what is known where that is not at hand: finds nothing, and notes what was asked and told.
+
+    `find_contested` tells whether the answers were right.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[ModelCall, bool]] = []
+        """Each with whether only an answer stands for it."""
+        self.told: list[ModelCall] = []
+
+    def find(self, call: ModelCall, is_same: IsSame) -> ModelCall | None:
+        """Nothing."""
+        self.asked.append((call, is_same is not _is_same))
+        return None
+
+    def add(self, call: ModelCall) -> None:
+        """Note the call."""
+        self.told.append(call)
 
 
 class _Page(msgspec.Struct, array_like=True):
@@ -128,7 +161,7 @@ class ModelCalls:
                 del self._by_response[call.response]
 
 
-def join_calls(nodes: Sequence[Node], project_of: ProjectOf, known: ModelCalls | None = None) -> None:
+def join_calls(nodes: Sequence[Node], project_of: ProjectOf, known: Known | None = None) -> None:
     """Leaves the tokens of each model call on one of its spans.
 
     `nodes` are the spans of traces that are given out together; what is `known` was given out before.
@@ -144,14 +177,15 @@ def join_calls(nodes: Sequence[Node], project_of: ProjectOf, known: ModelCalls |
     _join_by_answers(nodes, project_of, known)
 
 
-def _join_by_answers(nodes: Sequence[Node], project_of: ProjectOf, known: ModelCalls | None) -> None:
+def _join_by_answers(nodes: Sequence[Node], project_of: ProjectOf, known: Known | None) -> None:
     """The same for calls of which a span tells no id, as far as answers are told."""
     spent = [node for node in nodes if node.usage is not None and node.kind == "chat"]
-    is_blind = any(not node.facts.response_id for node in spent)
+    blind = {node.span.trace_id for node in spent if not node.facts.response_id}
     by_answer: dict[int, list[Node]] = {}
     for node in spent:
         # Of one that tells its id only a root is looked for later: what has a parent comes with it.
-        if (is_blind or (known is not None and not node.span.parent_id)) and (answer := _answer_of(node)):
+        is_wanted = node.span.trace_id in blind or (known is not None and not node.span.parent_id)
+        if is_wanted and (answer := _answer_of(node)):
             by_answer.setdefault(answer, []).append(node)
     for answer, twins in by_answer.items():
         if known is not None or len(twins) > 1:
@@ -159,7 +193,7 @@ def _join_by_answers(nodes: Sequence[Node], project_of: ProjectOf, known: ModelC
 
 
 def _join_twins(
-    twins: list[Node], key: int, project_of: ProjectOf, known: ModelCalls | None, is_same: IsSame
+    twins: list[Node], key: int, project_of: ProjectOf, known: Known | None, is_same: IsSame
 ) -> None:
     kept: list[tuple[ModelCall, Node]] = []
     twins.sort(key=lambda node: (-node.span.start_ns, node.span.end_ns))  # the inner one begins last
@@ -218,26 +252,57 @@ def _calls_in(calls: object) -> list[object]:
     return [[f.get("name"), parse(f.get("arguments"))] for f in functions if isinstance(f, dict)]
 
 
-def _is_same(one: ModelCall, other: ModelCall) -> bool:
+def find_contested(lookups: Sequence[Lookups | None], known: ModelCalls) -> set[int]:
+    """Which of the traces that were looked at apart may share a model call, with each other or what is known.
+
+    Those have to be joined together; of all others the lookups were right. A trace of None is passed over.
+    """
+    contested: set[int] = set()
+    asked: dict[tuple[int, bool], list[tuple[int, ModelCall]]] = {}
+    for number, one in enumerate(lookups):
+        for call, by_answer in one.asked if one is not None else ():
+            if known.find(call, _may_be_same_answer if by_answer else _may_be_same) is not None:
+                contested.add(number)
+            asked.setdefault((call.response, by_answer), []).append((number, call))
+    for (_, by_answer), same in asked.items():
+        may_be_same = _may_be_same_answer if by_answer else _may_be_same
+        same.sort(key=lambda item: item[1].start_ns)
+        for place, (number, call) in enumerate(same):
+            for other_number, other in same[place + 1 : place + 1 + _MAX_LOOKS]:
+                if number != other_number and may_be_same(call, other):
+                    contested |= {number, other_number}
+    return contested
+
+
+def _may_be_same(one: ModelCall, other: ModelCall) -> bool:
+    """The same but for the tokens, which the other spans of a trace may complete."""
     slack_ns = 0 if one.clock == other.clock else _CLOCKS_DIFFER_NS
     return (
         one.start_ns <= other.end_ns + slack_ns
         and other.start_ns <= one.end_ns + slack_ns
         and one.project == other.project
         and one.span_id != other.span_id
-        and (agree(one.tokens, other.tokens) or _exceeds(one, other) or _exceeds(other, one))
+    )
+
+
+def _may_be_same_answer(one: ModelCall, other: ModelCall) -> bool:
+    return (
+        one.scope != other.scope
+        and one.clock == other.clock
+        and not (one.tells_id and other.tells_id)
+        and _may_be_same(one, other)
+    )
+
+
+def _is_same(one: ModelCall, other: ModelCall) -> bool:
+    return _may_be_same(one, other) and (
+        agree(one.tokens, other.tokens) or _exceeds(one, other) or _exceeds(other, one)
     )
 
 
 def _is_same_answer(one: ModelCall, other: ModelCall) -> bool:
     outer, inner = (one, other) if one.start_ns <= other.start_ns else (other, one)
-    return (
-        one.scope != other.scope
-        and one.clock == other.clock
-        and not (one.tells_id and other.tells_id)
-        and inner.end_ns <= outer.end_ns
-        and _is_same(one, other)
-    )
+    return inner.end_ns <= outer.end_ns and _may_be_same_answer(one, other) and _is_same(one, other)
 
 
 def _exceeds(loose: ModelCall, exact: ModelCall) -> bool:

@@ -46,7 +46,8 @@ from otel_wandb.traces.clean_names import clean_names
 from otel_wandb.traces.node import BORDERS, MODEL_KINDS, Node
 from otel_wandb.traces.weights import weigh
 
-_MAX_TEXT: Final = 128
+_MAX_TEXT: Final = 1024
+"""A longer text is no name. What is shown of one is cut behind the redaction, which has to see all of it."""
 _MAX_WORDS: Final = 3
 _SERVER_ERROR: Final = 500
 _NO_ID: Final = "0" * 16
@@ -146,7 +147,7 @@ def _read_error(node: Node, rule: Rule) -> tuple[str, str]:
     error = facts.error_type or ""
     if not error and failed:
         error = (facts.fault.type if facts.fault else "") or _OTHER_ERROR
-    return ("error.type", error[:_MAX_TEXT]) if error else ("", "")
+    return ("error.type", error if len(error) <= _MAX_TEXT else _OTHER_ERROR) if error else ("", "")
 
 
 def _is_call(node: Node) -> bool:
@@ -217,7 +218,7 @@ def _is_neighbour(one: Node, other: Node) -> bool:
 
 
 def _text(value: object) -> str | None:
-    return value[:_MAX_TEXT] if isinstance(value, str) and value else None
+    return value if isinstance(value, str) and 0 < len(value) <= _MAX_TEXT else None
 
 
 def _member(group: Mapping[str, object] | None, name: str) -> str | None:
@@ -226,7 +227,7 @@ def _member(group: Mapping[str, object] | None, name: str) -> str | None:
 
 @lru_cache(maxsize=4096)
 def _route(path: str) -> str | None:
-    return path[:_MAX_TEXT] if path and is_route(path) else None
+    return path if 0 < len(path) <= _MAX_TEXT and is_route(path) else None
 
 
 @lru_cache(maxsize=4096)

@@ -31,7 +31,6 @@ from otel_wandb.traces.tree import Tree, is_local_parent
 CONFIDENCE: Final = "prediction.confidence"
 """The attribute that tells how sure a prediction is."""
 
-_MAX_NAME: Final = 128
 _MAX_MEMBERS: Final = 200
 _MAX_SCORES: Final = 8
 _ERRORS: Final = frozenset(("error.type", "http.response.status_code"))
@@ -142,7 +141,7 @@ def _open(node: Node, told: Told | None) -> RequestSample:
 def name_request(span: Span, told: Told | None) -> str:
     """What charts call the operation, such as `POST /chat`; where they have none for it, the span's name."""
     named = _name_stream(told.observations[0].stream) if told is not None and told.observations else ""
-    return named or span.name[:_MAX_NAME] or "unnamed"
+    return named or span.name or "unnamed"
 
 
 def _has_failed(span: Span, told: Told | None) -> bool:
@@ -207,4 +206,4 @@ def _read_number(value: object) -> float | None:
 
 def _spell(score: Score) -> str:
     value = score.value if score.value is not None else score.label or score.value_text
-    return "" if value is None else f"{score.name[:_MAX_NAME]}: {str(value)[:_MAX_NAME]}"
+    return "" if value is None else f"{score.name}: {value}"

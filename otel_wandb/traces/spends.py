@@ -20,7 +20,8 @@ _FACTS: Final[dict[str, str]] = {
 }
 """Attributes that dialects spell differently, and the fact that holds them."""
 _ROUTES: Final = frozenset(("http.route",))
-_MAX_VALUE: Final = 128
+_MAX_VALUE: Final = 1024
+"""A longer value is no name. What is shown of one is cut behind the redaction, which has to see all of it."""
 
 
 def read_spend(node: Node, price_of: PriceOf, cost_by: Sequence[str]) -> Spend | None:
@@ -60,6 +61,5 @@ def _find_value(node: Node, name: str) -> str:
 
 
 def _to_text(value: object) -> str:
-    if isinstance(value, str | int | float):
-        return str(value).strip()[:_MAX_VALUE]
-    return ""
+    text = str(value).strip() if isinstance(value, str | int | float) else ""
+    return text if len(text) <= _MAX_VALUE else ""

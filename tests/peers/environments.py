@@ -24,6 +24,7 @@ CACHE = CHECKOUT / ".cache" / "peers"
 
 REQUIREMENTS = {
     "apps": "tests/peers/apps/requirements.txt",
+    "apps-gradio5": "tests/peers/apps/requirements-gradio5.txt",
     "collectors": "tests/peers/otlp/requirements.txt",
     "weave": "tests/peers/weave_server/requirements.txt",
     "weave-clickhouse": "tests/peers/weave_server/requirements-clickhouse.txt",
@@ -37,7 +38,7 @@ REQUIREMENTS = {
 }
 """The peers that have an environment, and the file of exact pins that each is made from."""
 
-WITH_CHECKOUT = frozenset(("apps",))
+WITH_CHECKOUT = frozenset(("apps", "apps-gradio5"))
 """Where the package under test is installed, too: editable, and anew if its pyproject changes."""
 
 

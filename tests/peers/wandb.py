@@ -44,6 +44,11 @@ class WandbPeer:
         self.close()
 
     @property
+    def directory(self) -> Path:
+        """Where its database and its log are."""
+        return Path(self._directory.name)
+
+    @property
     def url(self) -> str:
         """Where it listens."""
         return f"http://127.0.0.1:{self.port}"

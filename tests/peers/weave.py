@@ -60,6 +60,11 @@ class WeavePeer:
         self.close()
 
     @property
+    def directory(self) -> Path:
+        """Where its database and its log are."""
+        return self._directory
+
+    @property
     def url(self) -> str:
         """Where both the trace server and the GraphQL stand-in listen."""
         return f"http://127.0.0.1:{self.port}"

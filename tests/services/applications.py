@@ -1,4 +1,4 @@
-"""Applications of other frameworks, run instrumented in the environment of the peer `apps`."""
+"""Applications of other frameworks, run instrumented in the environment of the peer `apps`, or another."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tests.peers.environments import CHECKOUT, python_of
 from tests.services.launched import LAUNCH, PATIENT
 
 
-def run_there(*arguments: str, timeout_s: float = 110, **environ: str) -> str:
+def run_there(*arguments: str, environment: str = "apps", timeout_s: float = 110, **environ: str) -> str:
     """What a script prints there that ends well by itself; it is not instrumented."""
     done = subprocess.run(
-        [str(python_of("apps")), *arguments],
+        [str(python_of(environment)), *arguments],
         env={**os.environ, "GRADIO_ANALYTICS_ENABLED": "0", **environ},
         cwd=CHECKOUT,
         capture_output=True,

@@ -7,6 +7,7 @@ The spans, metrics and log records of each case are printed as JSON. Runs in the
 import asyncio
 import json
 import sys
+import threading
 import time
 
 import httpx
@@ -33,6 +34,13 @@ def set_up() -> None:
     logs.add_log_record_processor(SimpleLogRecordProcessor(LOGS))
     _logs.set_logger_provider(logs)
     metrics.set_meter_provider(MeterProvider([READER]))
+
+
+def make_chat(**more):
+    """A chat of messages: those of Gradio 5 are pairs unless one asks."""
+    import gradio as gr
+
+    return gr.Chatbot(**more, **({"type": "messages"} if gr.__version__.startswith("5.") else {}))
 
 
 def make_app():  # noqa: C901  a function for each kind
@@ -107,7 +115,7 @@ def make_app():  # noqa: C901  a function for each kind
         gr.Button("k").click(None, cancels=[wait])
         logger.setup([answer], sys.argv[1] + "/own")
         gr.Button("l").click(own_flag, answer, None, api_name="own_flag")
-        chat, box = gr.Chatbot(), gr.Textbox(label="message")
+        chat, box = make_chat(), gr.Textbox(label="message")
         box.submit(respond, [box, chat], [box, chat], api_name="respond")
 
         def liked(data: gr.LikeData):
@@ -142,10 +150,10 @@ def show() -> dict[str, object]:
             "seconds": (span.end_time - span.start_time) / 1e9,
         }
 
-    # Newer versions of FastAPI tell of their requests by themselves.
-    spans = [
-        span_of(span) for span in SPANS.get_finished_spans() if span.instrumentation_scope.name in SCOPES
-    ]
+    # Newer versions of FastAPI tell of their requests by themselves. Spans end in any order: after the last
+    # output of an event its queue has more to do, and the browser's next event does not wait for that.
+    ours = [span for span in SPANS.get_finished_spans() if span.instrumentation_scope.name in SCOPES]
+    spans = [span_of(span) for span in sorted(ours, key=lambda span: span.start_time)]
     logs = [
         {
             "event": r.log_record.event_name,
@@ -170,12 +178,37 @@ def show() -> dict[str, object]:
 
 def settle(count: int) -> dict[str, object]:
     """What was told, once there are so many spans of events."""
-    for _ in range(600):
-        spans = [s for s in SPANS.get_finished_spans() if s.name.startswith("gradio ")]
-        if len(spans) >= count:
-            break
-        time.sleep(0.05)
+    wait_for_spans(count)
     return show()
+
+
+class Gate:
+    """Holds the next event of the queue after its last output, before it has ended."""
+
+    def __init__(self, queue) -> None:
+        self.opened = threading.Event()
+        self.opened.set()
+        self.waits = False
+        self.go_on = queue.reset_iterators
+        queue.reset_iterators = self.pass_through
+
+    def shut(self) -> None:
+        self.opened.clear()
+        self.waits = True
+
+    async def pass_through(self, event_id: str) -> None:
+        is_first, self.waits = self.waits, False
+        if is_first:
+            await asyncio.to_thread(self.opened.wait)
+        await self.go_on(event_id)
+
+
+def wait_for_spans(count: int) -> None:
+    """Until so many spans of events have ended."""
+    for _ in range(600):
+        if sum(s.name.startswith("gradio ") for s in SPANS.get_finished_spans()) >= count:
+            return
+        time.sleep(0.05)
 
 
 class Browser:
@@ -221,7 +254,7 @@ def main() -> None:
 
     app = make_app()
     _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
-    url = url.rstrip("/")
+    url, gate = url.rstrip("/"), Gate(app._queue)
     client = Client(url, verbose=False)
     show()
     told: dict[str, object] = {}
@@ -246,10 +279,11 @@ def main() -> None:
     told["direct"] = (client.predict("cid", api_name="/direct"), settle(1))
     browser = Browser(url)
     browser.http.headers["traceparent"] = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    gate.shut()
     browser.fire("respond", ["hi", []])
-    roles = {"user": "hi", "assistant": "you said hi"}
-    history = [{"role": r, "content": [{"type": "text", "text": t}]} for r, t in roles.items()]
-    browser.fire("respond", ["you", history])
+    browser.fire("respond", ["you", browser.last["output"]["data"][1]])
+    wait_for_spans(1)  # the second has ended, and the first has not
+    gate.opened.set()
     told["respond"] = (None, settle(2))
     browser.fire("liked", [], event_data={"index": 1, "value": "you said hi", "liked": True})
     browser.fire("liked", [], event_data={"index": [3, 0], "value": "you said you", "liked": False})
@@ -270,7 +304,7 @@ def main() -> None:
     browser.fire("own_flag", ["hello ann"])
     told["own_flag"] = (None, settle(2))
     job = client.submit("x", api_name="/slow")
-    while not any(s["status"] == "processing" for s in app._queue.event_analytics.values()):
+    while job.status().code.name != "PROCESSING":  # the client cannot cancel before it knows the event
         time.sleep(0.02)
     job.cancel()
     told["cancel"] = (None, settle(1))

@@ -1,8 +1,8 @@
 """OTLP load generator: pre-encoded RAG traces (or histogram metrics) over gRPC or HTTP.
 
 Needs grpcio and opentelemetry-proto, otherwise only the standard library.  Everything is encoded before the
-clock starts.  While running, each request gets fresh trace and span ids by replacing a 4-byte marker in the
-encoded bytes, so the receiver never sees the same id twice (except with --compression, where the pool of
+clock starts.  While running, each request gets fresh trace, span and response ids by replacing a 4-byte
+marker in the encoded bytes, so the receiver never sees the same id twice (except with --compression, where the pool of
 encoded requests repeats).
 
     python -m tests.peers.otlp.otlp_load --protocol grpc --target 127.0.0.1:4317 --seconds 10
@@ -29,7 +29,7 @@ import threading
 import time
 import zlib
 
-from tests.peers.otlp.payloads import MARK, MARK_HEX, encode_pool
+from tests.peers.otlp.payloads import encode_pool, freshen
 
 PATHS = {"traces": "/v1/traces", "metrics": "/v1/metrics"}
 METHODS = {
@@ -128,7 +128,6 @@ class HttpConn:
 
 
 def worker(idx, a, pool, items, counter, deadline, pace, st: Stats):
-    mark = MARK_HEX if a.protocol == "http-json" else MARK
     is_json = a.protocol == "http-json"
     patch = a.signal == "traces" and a.compression == "none"
     host, port = a.target.rsplit(":", 1)
@@ -167,8 +166,7 @@ def worker(idx, a, pool, items, counter, deadline, pace, st: Stats):
         body = pool[i % n]
         i += 1
         if patch:
-            new = struct.pack(">I", next(counter) & 0xFFFFFFFF)
-            body = body.replace(mark, new.hex().encode() if is_json else new)
+            body = freshen(body, next(counter))
         t = time.perf_counter()
         try:
             if a.protocol == "grpc":

@@ -1,6 +1,6 @@
 """OTLP requests of RAG traces and histograms for the load generator, encoded before the clock starts.
 
-Every trace id and span id begins with `MARK`, so that a sender makes fresh ids with one `bytes.replace`.
+Every trace id, span id and response id has a mark in it, by which a sender makes fresh ones: `freshen`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,12 @@ WORDS = (
     "returned for it so the model can cite the source and the reader can check the claim "
     "latency budget token usage cost per request rerank score chunk overlap embedding"
 ).split()
+
+
+def freshen(body: bytes, number: int) -> bytes:
+    """The encoded request with ids that no request of another number has."""
+    fresh = struct.pack(">I", number & 0xFFFFFFFF)
+    return body.replace(MARK, fresh).replace(MARK_HEX, fresh.hex().encode())
 
 
 def _text(rng: random.Random, n: int) -> str:
@@ -166,7 +172,7 @@ def build_traces(n_traces: int, text_bytes: int, seed: int):
                 ("gen_ai.provider.name", "openai"),
                 ("gen_ai.request.model", "gpt-4o-mini"),
                 ("gen_ai.response.model", "gpt-4o-mini-2024-07-18"),
-                ("gen_ai.response.id", f"chatcmpl-{rng.getrandbits(64):016x}"),
+                ("gen_ai.response.id", f"chatcmpl-{MARK.hex()}{rng.getrandbits(64):016x}"),
                 ("gen_ai.request.temperature", 0.2),
                 ("gen_ai.request.max_tokens", 512),
                 ("gen_ai.usage.input_tokens", tok_in),
@@ -299,6 +305,7 @@ def encode_pool(a) -> tuple[list[bytes], int]:
             msg, items, marks = build_metrics(a.batch_traces, i), a.batch_traces * 2, 0
         if a.protocol == "http-json":
             body, mark = otlp_json(msg), MARK_HEX
+            marks += a.batch_traces if marks else 0  # those of responses
         else:
             body, mark = msg.SerializeToString(), MARK
         if a.signal == "traces" and body.count(mark) != marks:
