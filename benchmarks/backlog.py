@@ -57,6 +57,8 @@ class Worked(NamedTuple):
     own_cpu_us: float
     """The same in the bridge's own."""
     peak_bytes: int
+    slowing: float
+    """The rate of the last third to that of the first."""
 
 
 def write_backlog(data_dir: DataDir, settings: Settings, requests: int) -> None:
@@ -110,12 +112,20 @@ def work_off(spans: int, processes: int, budget: int) -> Worked:
     changes = [one for before, one in itertools.pairwise(seen) if one.done != before.done]
     first, last = changes[0], changes[-1]
     done = last.done - first.done
+    early, late = (
+        next(one for one in changes if one.done >= first.done + done * share) for share in (1 / 3, 2 / 3)
+    )
     return Worked(
-        done / (last.at_s - first.at_s),
+        _rate(first, last),
         (last.cpu_s - first.cpu_s) / done * 1e6,
         (last.own_cpu_s - first.own_cpu_s) / done * 1e6,
         max(one.memory_bytes for one in seen),
+        _rate(late, last) / _rate(first, early),
     )
+
+
+def _rate(begin: Seen, end: Seen) -> float:
+    return (end.done - begin.done) / (end.at_s - begin.at_s)
 
 
 def main() -> None:
@@ -138,10 +148,12 @@ def main() -> None:
         cpu_us = statistics.median(one.cpu_us for one in all_)
         own_us = statistics.median(one.own_cpu_us for one in all_)
         peak = max(one.peak_bytes for one in all_) >> 20
+        slowing = statistics.median(one.slowing for one in all_)
         print(
             f"{processes} processes: {rates[processes]:>8,.0f} spans/s "
             f"({rates[processes] / rates[options.processes[0]]:.2f}), CPU {cpu_us:.0f} us a span, "
-            f"{own_us:.0f} of them in the bridge's own; memory {peak} MB; nothing lost"
+            f"{own_us:.0f} of them in the bridge's own; memory {peak} MB; last third {slowing:.2f} of the "
+            "first; nothing lost"
         )
 
 

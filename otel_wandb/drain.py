@@ -26,6 +26,7 @@ _log = logging.getLogger("otel_wandb.bridge")
 
 _CHUNK_BYTES = 8 << 20
 _LINGERING_BYTES = 64 << 20
+_LINGERING_S = 6.0  # who lets traces linger for longer has the memory for it
 _TIDY_S = 60.0
 _HOUR_NS = 3600 * 1_000_000_000
 _RECENT_TRACES = 100_000
@@ -227,7 +228,7 @@ class Drain:
         """How much may be read now. What was read lingers: of a backlog only so much is in memory at once."""
         if self._replay:
             return _CHUNK_BYTES
-        horizon_s = time.monotonic() - self._settings.linger_s
+        horizon_s = time.monotonic() - min(self._settings.linger_s, _LINGERING_S)
         while self._lately and self._lately[0][0] < horizon_s:
             self._lately.popleft()
         return max(0, _LINGERING_BYTES - sum(read for _, read in self._lately))

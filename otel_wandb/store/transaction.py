@@ -69,16 +69,30 @@ _DROP_DIGESTS = (
 _DROP_RECENT = _DROP_DIGESTS.replace("digests", "recent")
 
 
+class _Tally:
+    """What a transaction adds to the ledger.
+
+    Those who write a part of it have this, not the transaction: that would be a circle, and transactions
+    are many.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, str, str]] = Counter()
+
+    def __call__(self, signal: str, outcome: str, n: int, reason: str = "") -> None:
+        self.counts[signal, outcome, reason] += n
+
+
 class Transaction:
     """One transaction under way; `Store.transaction` makes it and ends it. Nothing of it is seen before."""
 
     def __init__(self, database: Database) -> None:
         self.began_attempt = False
         self._database = database
-        self._counts: Counter[tuple[str, str, str]] = Counter()
-        self.feedback = FeedbackWriter(database, self.add_count)
-        self.alerts = AlertWriter(database, self.add_count)
-        self.tables = TableWriter(database, self.add_count)
+        self._tally = _Tally()
+        self.feedback = FeedbackWriter(database, self._tally)
+        self.alerts = AlertWriter(database, self._tally)
+        self.tables = TableWriter(database, self._tally)
         self._marks: dict[str, Mark | None] = {}
         self._waiting: dict[str, int] = {}
         self._calls: list[tuple[int, int, str, str, int, str, int | None]] = []
@@ -103,7 +117,7 @@ class Transaction:
 
     def add_count(self, signal: str, outcome: str, n: int, reason: str = "") -> None:
         """Add to the ledger. A correction may be negative."""
-        self._counts[signal, outcome, reason] += n
+        self._tally(signal, outcome, n, reason)
 
     def set_waiting(self, signal: str, n: int) -> None:
         """Set how many items of the signal are held in open traces."""
@@ -242,7 +256,7 @@ class Transaction:
         """Take the counters of a dead front into the ledger, once for each name."""
         sql = "INSERT INTO folded_fronts (name) VALUES (?) ON CONFLICT (name) DO NOTHING"
         if self._database.run(sql, (name,)):
-            self._counts.update(as_received(counts))
+            self._tally.counts.update(as_received(counts))
             self._database.run(_KEEP_FRONTS, (_FRONTS_KEPT,))
 
     def add_flush(self, token: bytes, last_call_id: int, last_feedback_id: int = 0) -> None:
@@ -278,7 +292,7 @@ class Transaction:
     def write(self) -> None:
         """Hand over to SQLite what was only collected so far."""
         self._write_calls()
-        counts = [(*key, n) for key, n in self._counts.items() if n]
+        counts = [(*key, n) for key, n in self._tally.counts.items() if n]
         self._database.run_many(_ADD_COUNT, counts)
         marks = [(segment, *mark) for segment, mark in self._marks.items() if mark]
         self._database.run_many(_SET_MARK, marks)

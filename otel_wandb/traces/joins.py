@@ -111,7 +111,7 @@ class ModelCalls:
     """The model calls of late, the youngest 32,000. Not thread-safe."""
 
     def __init__(self) -> None:
-        self._by_response: dict[int, deque[ModelCall]] = {}
+        self._by_response: dict[int, list[ModelCall]] = {}
         self._pages: deque[_Page] = deque([_Page(0, [])])
         self._changed: dict[int, _Page] = {}
 
@@ -128,7 +128,7 @@ class ModelCalls:
             self._pages = deque(sorted(pages, key=lambda page: page.first))
             for page in self._pages:
                 for call in page.calls:
-                    self._by_response.setdefault(call.response, deque()).append(call)
+                    self._by_response.setdefault(call.response, []).append(call)
 
     def take_states(self) -> list[tuple[str, bytes]]:
         """What `restore` needs, stored in the transaction of the calls."""
@@ -151,12 +151,12 @@ class ModelCalls:
                 self._forget(self._pages.popleft())
         page.calls.append(call)
         self._changed[_slot(page)] = page
-        self._by_response.setdefault(call.response, deque()).append(call)
+        self._by_response.setdefault(call.response, []).append(call)
 
     def _forget(self, page: _Page) -> None:
         for call in page.calls:
             known = self._by_response[call.response]
-            known.popleft()  # the oldest of all is the oldest of its id
+            known.pop(0)  # the oldest of all is the oldest of its id
             if not known:
                 del self._by_response[call.response]
 
