@@ -16,6 +16,7 @@ from otel_wandb.traces.finished import FinishedTrace
 from otel_wandb.traces.joins import Lookups, ModelCalls, find_contested
 
 _TRACES_AT_ONCE: Final = 64
+_TRACES_SENT_AT_ONCE: Final = 128
 _WORTH_SENDING: Final = 8
 
 Counts: TypeAlias = Counter[tuple[str, str, str]]
@@ -72,8 +73,9 @@ class ConversionLine:
 
     def add(self, traces: Sequence[FinishedTrace]) -> None:
         """Take in traces that are given out together."""
-        for begin in range(0, len(traces), _TRACES_AT_ONCE):
-            some = traces[begin : begin + _TRACES_AT_ONCE]
+        size = _TRACES_AT_ONCE if self._pool is None else _TRACES_SENT_AT_ONCE
+        for begin in range(0, len(traces), size):
+            some = traces[begin : begin + size]
             reply = None
             if self._pool is not None and len(some) >= _WORTH_SENDING:
                 reply = self._pool.hand_out(some)

@@ -103,7 +103,7 @@ class Drain:
         return self._pipeline.metrics.locate(service, time_ns)[0]
 
     def step(self) -> bool:
-        """Take one chunk of the journal to the store; False when there was nothing to read.
+        """Take one chunk of the journal to the store; False when there was nothing to do.
 
         Raises StoreError where the store cannot be written to; `restore` then takes up the last position.
         """
@@ -115,7 +115,7 @@ class Drain:
         self._commit(self._pipeline.take_work())
         if self._answers is not None:  # what they did is stored by now
             self._answers.remove(views.list_answered())
-        return read_any
+        return read_any or self._pipeline.has_due(self._now_ns())
 
     def finish_input(self) -> None:
         """Read what is there, and finish every open trace: nothing more will come."""

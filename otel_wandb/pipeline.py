@@ -15,7 +15,7 @@ from otel_wandb.boundary import Boundaries
 from otel_wandb.call_finishing import tell_sampling
 from otel_wandb.config import Settings
 from otel_wandb.conventions import BUILT_IN, Reader
-from otel_wandb.conversion import CallNote, Conversion, Converted
+from otel_wandb.conversion import Conversion, Converted
 from otel_wandb.conversion_line import ConversionLine, Pool
 from otel_wandb.errors import InputError
 from otel_wandb.feedback_line import FeedbackLine
@@ -31,11 +31,13 @@ from otel_wandb.request_line import RequestLine
 from otel_wandb.sampling_line import SamplingLine
 from otel_wandb.traces.assembly import Assembly, AssemblyLimits
 from otel_wandb.traces.finished import FinishedTrace, Placed
+from otel_wandb.traces.sampling import Decision
 from otel_wandb.work import ResponsePlace, ShapedCall, Work
 
 _HOUR_NS = 3600 * 1_000_000_000
 _DIGEST_BYTES = 16
 _MAX_DIGESTS = 1_000_000
+_SPANS_AT_ONCE = 8192  # in one transaction
 
 
 def limits_of(settings: Settings) -> AssemblyLimits:
@@ -178,15 +180,20 @@ class Pipeline:
         happens where there is no pool, nor on replay, where what is finished depends on what was read alone.
         """
         if self._works_ahead:
-            self.traces.add(self.assembly.due(now_ns))
+            self.traces.add(self.assembly.due(now_ns, spans=_SPANS_AT_ONCE))
+
+    def has_due(self, now_ns: int) -> bool:
+        """Whether traces are finished that the last `tick` left, since there were too many."""
+        return not self._replay and self.assembly.has_due(now_ns)
 
     def tick(self, now_ns: int, read_until_ns: int) -> None:
         """Shape the traces and rows that are finished by now (on replay: by the newest event time).
 
+        Of a backlog some thousand spans at a time, but for replay.
         `read_until_ns` says up to when all that was written has been read.
         """
-        now_ns = self.newest_event_ns if self._replay else now_ns
-        self._shape([] if self._works_ahead else self.assembly.due(now_ns))
+        now_ns, spans = (self.newest_event_ns, None) if self._replay else (now_ns, _SPANS_AT_ONCE)
+        self._shape([] if self._works_ahead else self.assembly.due(now_ns, spans=spans))
         self.feedback.due(now_ns)
         self._collect_dropped(again=False)
         self._work.rows += self.metrics.due(read_until_ns)
@@ -334,11 +341,7 @@ class Pipeline:
         for (dialect, code), n in converted.warnings.items():
             counts[MAPPING_WARNINGS, dialect, code] += n
         if kept:
-            for note in converted.notes:
-                body = converted.body_of(note.span_id) or b"{}"
-                if decision is not None:
-                    body = tell_sampling(body, decision)
-                self._work.calls.append(self._place_call(note, body, by_id[note.span_id]))
+            self._keep_calls(converted, by_id, decision)
         self._measure(converted, by_id)
         self._requests.add_trace(
             converted.found, converted.body_of, by_id, newest_ns=self.newest_event_ns, kept=kept
@@ -346,21 +349,24 @@ class Pipeline:
         self.feedback.add_trace(trace, converted, lambda span_id: self._place_of(by_id[span_id]))
         self._measure_scores(self.newest_event_ns)
 
-    def _place_call(self, note: CallNote, body: bytes, placed: Placed) -> ShapedCall:
-        span = placed.span
-        entity, project = self._conversion.project_of(placed)
-        run, step = self.metrics.locate(service_of(placed.resource.attributes), span.end_ns)
-        return ShapedCall(
-            config=placed.config,
-            entity=entity,
-            project=project,
-            trace_id=span.trace_id,
-            span_id=note.span_id,
-            started_us=span.start_ns // 1000,
-            run=run,
-            step=step,
-            body=body,
-        )
+    def _keep_calls(
+        self, converted: Converted, by_id: Mapping[str, Placed], decision: Decision | None
+    ) -> None:
+        known: Placed | None = None  # mostly all spans of a trace are of one process
+        for note in converted.notes:
+            placed = by_id[note.span_id]
+            if known is None or placed.resource is not known.resource or placed.config != known.config:
+                known, where = placed, self._place_of(placed)
+                service = service_of(placed.resource.attributes)
+            body = converted.body_of(note.span_id) or b"{}"
+            if decision is not None:
+                body = tell_sampling(body, decision)
+            span = placed.span
+            run, step = self.metrics.locate(service, span.end_ns)
+            started_us = span.start_ns // 1000
+            self._work.calls.append(
+                ShapedCall(*where, span.trace_id, note.span_id, started_us, run, step, body)
+            )
 
     def _measure(self, converted: Converted, by_id: Mapping[str, Placed]) -> None:
         # Neighbours are mostly of one process, and each group looks up once whose they are.

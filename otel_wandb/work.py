@@ -11,8 +11,7 @@ from otel_wandb.store import NewAlert, NewCall, NewFeedback, NewRow, NewRun, New
 from otel_wandb.tables.columns import Table
 
 
-@dataclass(frozen=True, slots=True)
-class ShapedCall:
+class ShapedCall(NamedTuple):
     """A call ready for the store: where it goes, and the bytes that will be sent."""
 
     config: str

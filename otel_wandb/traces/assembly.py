@@ -190,9 +190,14 @@ class Assembly:
                 self._await(trace, record.span_id)
             self._touch(trace, now_ns)
 
-    def due(self, now_ns: int) -> list[FinishedTrace]:
-        """What is finished by now, in the order in which it fell due."""
-        while self._heap and self._heap[0][0] <= now_ns:
+    def has_due(self, now_ns: int) -> bool:
+        """Whether `due` may have something to give out."""
+        return bool(self._heap) and self._heap[0][0] <= now_ns
+
+    def due(self, now_ns: int, *, spans: int | None = None) -> list[FinishedTrace]:
+        """What is finished by now, in the order in which it fell due; no more once there are `spans`."""
+        enough = float("-inf") if spans is None else self._spans - spans
+        while self.has_due(now_ns) and self._spans > enough:
             _, trace_id = heapq.heappop(self._heap)
             trace = self._open.get(trace_id)
             if trace is None:
