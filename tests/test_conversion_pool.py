@@ -243,7 +243,7 @@ def finished(draw: st.DrawFn) -> list[FinishedTrace]:
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(finished())
 def test_traces_come_over_as_they_were(found: list[FinishedTrace]) -> None:
     again = unpack_traces(pack_traces(found))
