@@ -15,8 +15,7 @@ from otel_wandb.conversion import Conversion, Converted
 from otel_wandb.traces.finished import FinishedTrace
 from otel_wandb.traces.joins import Lookups, ModelCalls, find_contested
 
-_TRACES_AT_ONCE: Final = 64
-_TRACES_SENT_AT_ONCE: Final = 128
+_TRACES_AT_ONCE: Final = 128  # the same wherever it is done: what is joined depends on it
 _WORTH_SENDING: Final = 8
 
 Counts: TypeAlias = Counter[tuple[str, str, str]]
@@ -73,9 +72,8 @@ class ConversionLine:
 
     def add(self, traces: Sequence[FinishedTrace]) -> None:
         """Take in traces that are given out together."""
-        size = _TRACES_AT_ONCE if self._pool is None else _TRACES_SENT_AT_ONCE
-        for begin in range(0, len(traces), size):
-            some = traces[begin : begin + size]
+        for begin in range(0, len(traces), _TRACES_AT_ONCE):
+            some = traces[begin : begin + _TRACES_AT_ONCE]
             reply = None
             if self._pool is not None and len(some) >= _WORTH_SENDING:
                 reply = self._pool.hand_out(some)
