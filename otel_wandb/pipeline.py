@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from itertools import groupby
+from itertools import groupby, islice
 
 from otel_wandb.alert_line import AlertLine
 from otel_wandb.boundary import Boundaries
@@ -243,7 +243,7 @@ class Pipeline:
     def _forget(self) -> None:
         horizon = self.newest_event_ns - _HOUR_NS
         excess = len(self._digests) - _MAX_DIGESTS
-        for digest, event_ns in list(self._digests.items())[:10_000]:
+        for digest, event_ns in list(islice(self._digests.items(), 10_000)):
             if event_ns >= horizon and excess <= 0:
                 break
             del self._digests[digest]

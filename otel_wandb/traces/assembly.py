@@ -227,11 +227,13 @@ class Assembly:
         """Forget recent traces older than an hour of event time, and the oldest beyond the limit."""
         horizon = newest_event_ns - self.limits.recent_ns
         excess = len(self._recent) - self.limits.recent_traces
-        for trace_id in list(self._recent):
-            if excess <= 0 and self._recent[trace_id][1] >= horizon:
+        gone = []
+        for trace_id, (_, event_ns) in self._recent.items():
+            if len(gone) >= excess and event_ns >= horizon:
                 break  # in the order of giving out: what follows is younger
+            gone.append(trace_id)
+        for trace_id in gone:
             del self._recent[trace_id]
-            excess -= 1
 
     def _trace(self, trace_id: str, now_ns: int) -> _OpenTrace:
         trace = self._open.get(trace_id)
