@@ -227,7 +227,7 @@ class Assembly:
         """Forget recent traces older than an hour of event time, and the oldest beyond the limit."""
         horizon = newest_event_ns - self.limits.recent_ns
         excess = len(self._recent) - self.limits.recent_traces
-        gone = []
+        gone: list[str] = []
         for trace_id, (_, event_ns) in self._recent.items():
             if len(gone) >= excess and event_ns >= horizon:
                 break  # in the order of giving out: what follows is younger
