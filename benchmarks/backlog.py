@@ -89,7 +89,7 @@ def look(bridge: psutil.Process, data_dir: DataDir) -> Seen:
 
 
 def count_done(data_dir: DataDir) -> int:
-    """How many spans are stored, or left out: a look at the store alone, since `status` looks at the journal."""
+    """How many spans are stored, or left out: a look at the store alone, for `status` reads the journal."""
     with (
         contextlib.suppress(sqlite3.OperationalError),
         sqlite3.connect(f"file:{data_dir.store}?mode=ro", uri=True) as store,
