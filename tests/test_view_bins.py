@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from otel_wandb.metrics.explicit import ExplicitHistogram
@@ -48,6 +48,9 @@ def settle(bins: OrderedBins, *histograms: AnyHistogram) -> list[int]:
 
 class TestEdges:
     @settings(max_examples=60, deadline=None)
+    @example(
+        [65.0], [257.0], -1, 0, 40
+    )  # beyond the values, edges keep to buckets that are wider than octaves
     @given(VALUES, VALUES, st.integers(-2, 6), st.integers(0, 6), st.sampled_from([12, 20, 40]))
     def test_each_value_is_in_its_bin_for_certain(
         self, first: Sequence[float], later: Sequence[float], scale: int, finer: int, limit: int

@@ -40,7 +40,10 @@ def choose_edges(histograms: Sequence[AnyHistogram], reference: Reference | None
     room = bins - 1 - (2 * reach if scaled else 0)
     if len(candidates) > room:
         candidates = thin_edges(candidates, _count(candidates, histograms, reference), room)
-    return tuple(sorted({*candidates, *_reach_out(candidates, reach)})) if scaled else candidates
+    if not scaled:
+        return candidates
+    scale = min(0, *(one.scale for one in scaled))
+    return tuple(sorted({*candidates, *_reach_out(candidates, reach, scale)}))
 
 
 def place_reference(reference: Reference, edges: Edges) -> dict[str, list[int]]:
@@ -110,13 +113,13 @@ def _count(edges: Edges, histograms: Sequence[AnyHistogram], reference: Referenc
     return [sum(counts) for counts in zip(*place_reference(reference, edges).values(), strict=True)]
 
 
-def _reach_out(edges: Edges, octaves: int) -> list[float]:
-    """Powers of 2 beyond the outer edges, where these are above zero."""
+def _reach_out(edges: Edges, steps: int, scale: int) -> list[float]:
+    """Powers of 2, or of the base where buckets are wider, beyond the outer edges that are above zero."""
     positive = [edge for edge in edges if edge > 0]
     if not positive:
         return []
-    first, last = index_of(positive[0], 0), index_of(positive[-1], 0) + 1
-    beyond = [bound(last + octave, 0) for octave in range(octaves)]
+    first, last = index_of(positive[0], scale), index_of(positive[-1], scale) + 1
+    beyond = [bound(last + step, scale) for step in range(steps)]
     if edges[0] <= 0:
         return beyond
-    return [bound(first - octave, 0) for octave in range(octaves)] + beyond
+    return [bound(first - step, scale) for step in range(steps)] + beyond
