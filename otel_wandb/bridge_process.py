@@ -20,7 +20,6 @@ from otel_wandb.bridge import Bridge, open_bridge
 from otel_wandb.config import Settings
 from otel_wandb.datadir import DataDir
 from otel_wandb.errors import BridgeRunning
-from otel_wandb.garbage import collect_seldom
 from otel_wandb.redaction_log import RedactedFormatter
 
 _log = logging.getLogger("otel_wandb.bridge")
@@ -41,7 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     data_dir = DataDir(options.data_dir)
     _leave_the_service()
     _log_to(data_dir)
-    collect_seldom()
     try:
         document = data_dir.read_config(options.settings)
         settings = Settings.from_json(document) if document is not None else Settings()

@@ -27,7 +27,6 @@ from otel_wandb.conversion import Conversion
 from otel_wandb.conversion_line import Answer, Reply
 from otel_wandb.datadir import DataDir
 from otel_wandb.dialects import load_dialects
-from otel_wandb.garbage import collect_seldom
 from otel_wandb.records import LogRecord, Resource, Scope, Span
 from otel_wandb.redaction import Redactor
 from otel_wandb.stored_settings import StoredSettings
@@ -224,7 +223,6 @@ def _prepare(directory: str, document: bytes) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the bridge says when it ends
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker = _Worker(directory, document)
-    collect_seldom()
 
 
 def _end_with_parent() -> None:
