@@ -18,7 +18,7 @@ from otel_wandb.config import Settings
 from otel_wandb.conventions import BUILT_IN, Reader
 from otel_wandb.conventions.scores import Score
 from otel_wandb.metrics.from_spans import Told
-from otel_wandb.metrics.pricing import Prices
+from otel_wandb.metrics.pricing import PriceLists
 from otel_wandb.metrics_line import project_of
 from otel_wandb.traces.calls import Call, shape_tree
 from otel_wandb.traces.finished import FinishedTrace, Placed
@@ -67,13 +67,14 @@ class Conversion:
         *,
         settings_of: Callable[[str], Settings],
         boundaries: Boundaries,
+        price_lists: PriceLists,
         reader: Reader = BUILT_IN,
     ) -> None:
         self._settings_of = settings_of
         self._boundaries = boundaries
         self._reader = reader
         self._finisher = CallFinisher(settings_of=settings_of, boundaries=boundaries)
-        self._prices: dict[str, Prices] = {}
+        self._price_lists = price_lists
 
     @property
     def counts(self) -> Counter[tuple[str, str, str]]:
@@ -119,7 +120,7 @@ class Conversion:
             shaped = shape_tree(
                 tree,
                 project_of=self.project_of,
-                price_of=self._prices_of(settings.prices).price,
+                price_of=self._price_lists.find(settings.prices).price,
                 cost_by=cost_labels(settings.cost_by, settings.views),
                 clean=self._boundaries.of(config).clean_told,
             )
@@ -131,12 +132,6 @@ class Conversion:
         return Converted(
             notes, shaped.folded, shaped.warnings, shaped.scores, shaped.told, shaped.found, bodies.get
         )
-
-    def _prices_of(self, text: str) -> Prices:
-        prices = self._prices.get(text)
-        if prices is None:
-            prices = self._prices[text] = Prices(text)
-        return prices
 
 
 class _Bodies:

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 from otel_wandb.conversion import Conversion, Converted
 from otel_wandb.traces.finished import FinishedTrace
 from otel_wandb.traces.joins import Lookups, ModelCalls, find_contested
+from otel_wandb.traces.request_texts import BodyOf
 
 _TRACES_AT_ONCE: Final = 128  # the same wherever it is done: what is joined depends on it
 _WORTH_SENDING: Final = 8
@@ -21,17 +22,19 @@ _WORTH_SENDING: Final = 8
 Counts: TypeAlias = Counter[tuple[str, str, str]]
 
 
-class Answer(NamedTuple):
-    """Traces that were converted each by itself (None: it could not be), with all calls finished.
+class Apart(NamedTuple):
+    """A trace that was converted by itself (None: it could not be), with all calls finished."""
 
-    With each, what it would have to know of others. `counts` are what was withheld or left out.
-    """
-
-    apart: list[tuple[Converted | None, Lookups]]
+    converted: Converted | None
+    lookups: Lookups
+    """What it would have to know of others."""
     counts: Counts
+    """What was withheld of it beside its calls."""
+    of_calls: dict[str, Counts]
+    """What was withheld or left out of a call, by its span, where anything was."""
 
 
-Reply: TypeAlias = Callable[[], Answer | None]
+Reply: TypeAlias = Callable[[], Sequence[Apart] | None]
 """Waits for what was handed out; None where it has to be done here after all."""
 
 
@@ -83,23 +86,38 @@ class ConversionLine:
         """All that was taken in, in its order; None for one that could not be converted."""
         while self._waiting:
             traces, reply = self._waiting.popleft()
-            answer = reply() if reply is not None else None
-            if answer is None:
+            apart = reply() if reply is not None else None
+            if apart is None:
                 converted = self._conversion.convert(traces, self._known)
             else:
-                converted = self._bring_together(traces, answer)
+                converted = self._bring_together(traces, apart)
             yield from zip(traces, converted, strict=True)
 
-    def _bring_together(self, traces: Sequence[FinishedTrace], answer: Answer) -> list[Converted | None]:
-        self.counts.update(answer.counts)
-        converted = [one for one, _ in answer.apart]
-        contested = find_contested([lookups for _, lookups in answer.apart], self._known)
-        for number, (_, lookups) in enumerate(answer.apart):
-            for call in lookups.told if number not in contested else ():
-                self._known.add(call)
-        if contested:
-            again = sorted(contested)
-            together = self._conversion.convert([traces[number] for number in again], self._known)
-            for number, one in zip(again, together, strict=True):
-                converted[number] = one
-        return converted
+    def _bring_together(
+        self, traces: Sequence[FinishedTrace], apart: Sequence[Apart]
+    ) -> list[Converted | None]:
+        contested = find_contested([one.lookups for one in apart], self._known)
+        again = sorted(contested)
+        for number, one in enumerate(apart):
+            if number not in contested:
+                self._accept(one)
+        together = self._conversion.convert([traces[number] for number in again], self._known)
+        converted = dict(zip(again, together, strict=True))
+        return [converted.get(number, one.converted) for number, one in enumerate(apart)]
+
+    def _accept(self, apart: Apart) -> None:
+        self.counts.update(apart.counts)
+        for call in apart.lookups.told:
+            self._known.add(call)
+        if apart.converted is not None and apart.of_calls:
+            apart.converted.body_of = _count_when_asked(apart.converted.body_of, apart.of_calls, self.counts)
+
+
+def _count_when_asked(body_of: BodyOf, of_calls: dict[str, Counts], counts: Counts) -> BodyOf:
+    """The bodies, with what was withheld of a call counted when it is first asked for, as it is here."""
+
+    def find(span_id: str) -> bytes | None:
+        counts.update(of_calls.pop(span_id, {}))
+        return body_of(span_id)
+
+    return find

@@ -24,9 +24,10 @@ import msgspec
 from otel_wandb.boundary import Boundaries
 from otel_wandb.config import Settings
 from otel_wandb.conversion import Conversion
-from otel_wandb.conversion_line import Answer, Reply
+from otel_wandb.conversion_line import Apart, Counts, Reply
 from otel_wandb.datadir import DataDir
 from otel_wandb.dialects import load_dialects
+from otel_wandb.metrics.pricing import PriceLists
 from otel_wandb.records import LogRecord, Resource, Scope, Span
 from otel_wandb.redaction import Redactor
 from otel_wandb.stored_settings import StoredSettings
@@ -107,7 +108,7 @@ def unpack_traces(parcel: bytes) -> list[FinishedTrace]:
 
 
 class _Sent(NamedTuple):
-    answer: Answer
+    apart: list[Apart]
     logged: list[tuple[int, str, str]]
     """Level, logger and message of what the process would have logged."""
 
@@ -150,9 +151,9 @@ class ConversionPool:
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
 
-    def _wait(self, executor: ProcessPoolExecutor, future: Future[_Sent]) -> Answer | None:
+    def _wait(self, executor: ProcessPoolExecutor, future: Future[_Sent]) -> list[Apart] | None:
         try:
-            answer, logged = future.result()
+            apart, logged = future.result()
         except BrokenProcessPool:
             self._bury(executor)
             return None
@@ -162,7 +163,7 @@ class ConversionPool:
         self._deaths = 0
         for level, name, message in logged:
             logging.getLogger(name).log(level, "%s", message)
-        return answer
+        return apart
 
     def _bury(self, executor: ProcessPoolExecutor) -> None:
         if executor is not self._executor:
@@ -197,22 +198,32 @@ class _Worker:
         settings_of = StoredSettings(DataDir(Path(directory)), Settings.from_json(document)).find
         self.boundaries = Boundaries(settings_of, Redactor())
         self.conversion = Conversion(
-            settings_of=settings_of, boundaries=self.boundaries, reader=load_dialects().reader
+            settings_of=settings_of,
+            boundaries=self.boundaries,
+            price_lists=PriceLists(),
+            reader=load_dialects().reader,
         )
         self.listener = _Listener()
         logging.getLogger("otel_wandb").addHandler(self.listener)
 
     def answer(self, parcel: bytes) -> _Sent:
         """What becomes of the traces, with all calls finished."""
-        apart = [self.conversion.convert_apart(trace) for trace in unpack_traces(parcel)]
-        for converted, _ in apart:
-            if converted is not None:
-                bodies = {note.span_id: converted.body_of(note.span_id) for note in converted.notes}
-                converted.body_of = bodies.get
-        counts = self.boundaries.take_counts() + self.conversion.counts
-        self.conversion.counts.clear()
+        apart = [self._convert(trace) for trace in unpack_traces(parcel)]
         logged, self.listener.records = self.listener.records, []
-        return _Sent(Answer(apart, counts), logged)
+        return _Sent(apart, logged)
+
+    def _convert(self, trace: FinishedTrace) -> Apart:
+        converted, lookups = self.conversion.convert_apart(trace)
+        of_calls: dict[str, Counts] = {}
+        if converted is not None:
+            bodies = {}
+            for note in converted.notes:
+                bodies[note.span_id] = converted.body_of(note.span_id)
+                if self.conversion.counts:
+                    of_calls[note.span_id] = self.conversion.counts.copy()
+                    self.conversion.counts.clear()
+            converted.body_of = bodies.get
+        return Apart(converted, lookups, self.boundaries.take_counts(), of_calls)
 
 
 _worker: _Worker

@@ -219,7 +219,7 @@ class Drain:
                 room -= item.end - item.offset
             if room <= 0:
                 break
-        if not self._replay:
+        if room < given and not self._replay:
             self._lately.append((time.monotonic(), given - room))
         self.read_bytes += given - room
         return room < given

@@ -20,7 +20,7 @@ from otel_wandb.metrics.exemplars import Exemplars
 from otel_wandb.metrics.from_spans import Told
 from otel_wandb.metrics.intervals import HOUR_NS, SECOND_NS, Calendar, Interval
 from otel_wandb.metrics.points import Shown
-from otel_wandb.metrics.pricing import Prices
+from otel_wandb.metrics.pricing import PriceLists
 from otel_wandb.metrics.runs import RunSeries, describe_run, locate, service_of
 from otel_wandb.metrics.sorting import find_measure
 from otel_wandb.metrics.streams import StreamLimits, Streams
@@ -70,7 +70,7 @@ class MetricsLine:
         alerts.on_firing = self.flush_table
         self._settings_of = settings_of
         self._bridge_id = bridge_id
-        self._prices: dict[str, Prices] = {}
+        self.price_lists = PriceLists()
         self._last: tuple[Resource, str, RunSeries] | None = None
         self._located: dict[str, tuple[Interval, str]] = {}
         """Of each service the interval that was last asked for, and its run: most spans lie in the same."""
@@ -84,14 +84,6 @@ class MetricsLine:
     def open_spans(self) -> int:
         """How many spans wait in open intervals, of those that tell something of charts."""
         return self._streams.open_spans
-
-    def prices(self, config: str) -> Prices:
-        """The prices under the settings that a frame names."""
-        text = self._settings_of(config).prices
-        prices = self._prices.get(text)
-        if prices is None:
-            prices = self._prices[text] = Prices(text)
-        return prices
 
     def restore(self, states: Iterable[tuple[str, bytes]]) -> None:
         """Take up what an earlier bridge had stored."""
@@ -196,7 +188,8 @@ class MetricsLine:
 
     def _shape(self, closed: ClosedInterval, *, last: bool = False) -> ShapedRow:
         source = self._settings_of(closed.config).source
-        row = self._charts.build_row(closed, self.prices(closed.config).price, source)
+        prices = self.price_lists.find(self._settings_of(closed.config).prices)
+        row = self._charts.build_row(closed, prices.price, source)
         legend = self._charts.legend(closed.series)
         axes = place_on_axes(closed.interval, self._calendar.rotation)
         self.counts["metric_points", "delivered", ""] += closed.delivered

@@ -90,7 +90,12 @@ class Pipeline:
             boundaries=boundaries,
             is_kept=self._sampling.is_kept,
         )
-        self._conversion = Conversion(settings_of=settings_of, boundaries=boundaries, reader=reader)
+        self._conversion = Conversion(
+            settings_of=settings_of,
+            boundaries=boundaries,
+            price_lists=self.metrics.price_lists,
+            reader=reader,
+        )
         self.traces = ConversionLine(self._conversion, pool)
         self._requests = RequestLine(self.metrics, settings_of=settings_of, boundaries=boundaries)
         self.newest_event_ns = 0

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from otel_wandb.config import Settings
+from otel_wandb.store import Store
 from tests.peers.fixtures_wandb import OneKeyPeer, wandb_peer, wandb_process
 from tests.peers.wandb import WandbPeer
 from tests.peers.weave import WeavePeer
+from tests.spends import Works
 
 __all__ = ["wandb_peer", "wandb_process"]
 
@@ -64,3 +67,20 @@ def all_online(online: WeavePeer, wandb_peer: WandbPeer, monkeypatch: pytest.Mon
     """The same, and the W&B peer for the rows of charts, which spans and scores make, too."""
     monkeypatch.setenv("WANDB_BASE_URL", wandb_peer.url)
     return online
+
+
+@pytest.fixture
+def works_of(tmp_path: Path) -> Iterator[Callable[[Settings], Works]]:
+    """A drain under the settings, with a store on disk: `store.sqlite` in the test's directory."""
+    stores = []
+
+    def make(settings: Settings) -> Works:
+        works = Works(settings)
+        works.store = Store.open(tmp_path / "store.sqlite")
+        works.kill()
+        stores.append(works.store)
+        return works
+
+    yield make
+    for store in stores:
+        store.close()

@@ -175,23 +175,6 @@ def _enrich_span(span: Json, planter: Planter, mode: Mode, number: int) -> None:
         span["status"] = {"code": 2, "message": "It broke"}
 
 
-@pytest.fixture
-def works_of(tmp_path: Path) -> Iterator[WorksOf]:
-    """A drain with a store on disk, under the settings."""
-    stores = []
-
-    def make(settings: Settings) -> Works:
-        works = Works(settings)
-        works.store = Store.open(tmp_path / "store.sqlite")
-        works.kill()
-        stores.append(works.store)
-        return works
-
-    yield make
-    for store in stores:
-        store.close()
-
-
 class Scene:
     """The peers, a data directory, and what was sent to it."""
 

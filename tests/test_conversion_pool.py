@@ -33,8 +33,16 @@ from tests.test_requests import asks
 MANNERS = {
     "plain": Settings(),
     "sampled": Settings(traces_per_minute=20),
+    "withheld": Settings(redact_with="tests.test_conversion_pool:refuse", traces_per_minute=20),
     "outlined": Settings(capture_content="metadata", pii="basic", redact_keys="session.*"),
 }
+
+
+def refuse(text: str) -> str:
+    """A user's own redaction, which fails at some texts."""
+    if "2" in text:
+        raise ValueError(text)
+    return text
 
 
 @pytest.fixture(scope="module", params=MANNERS)
@@ -83,10 +91,12 @@ def test_many_traces_become_the_same(manner: Works) -> None:
             group[1]["status"] = {"code": 2}
         requests.append(traces(group))
     late = [span(9000 + i, "late", parent=2 * i + 1, trace=i + 1, end=140) for i in range(0, 300, 7)]
-    rows, calls, *_ = same(manner, [*requests, traces(late)])
+    rows, calls, counts, *_ = same(manner, [*requests, traces(late)])
     assert isinstance(rows, list)
     assert sum(row["latency/count"] for row in rows) == 300
     assert isinstance(calls, list)
+    assert isinstance(counts, dict)
+    assert bool(counts.get(("calls", "withheld", "redactor_failed"))) == bool(manner.settings.redact_with)
     told = [call["attributes"].get("sampling") for call in calls]
     assert all(told) if manner.settings.traces_per_minute else not any(told)
 

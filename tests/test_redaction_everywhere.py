@@ -14,7 +14,6 @@ import pytest
 from otel_wandb.config import Settings
 from otel_wandb.export import encode_rows, encode_stored_call, encode_stored_feedback
 from otel_wandb.redaction import Redactor
-from otel_wandb.store import Store
 from otel_wandb.tables.columns import decode_row, make_row, redact_row
 from otel_wandb.traces.request_samples import RequestSample
 from otel_wandb.traces.request_texts import RequestText
@@ -146,22 +145,6 @@ WATCHED = [
 def settings_with(**values: object) -> Settings:
     told = {"cost_by": "user.id,tenant.id", "views": read_views(WATCHED), **values}
     return msgspec.structs.replace(Settings(), **told)
-
-
-@pytest.fixture
-def works_of(tmp_path: Path) -> Iterator[Any]:
-    stores = []
-
-    def make(settings: Settings) -> Works:
-        works = Works(settings)
-        works.store = Store.open(tmp_path / "store.sqlite")
-        works.kill()
-        stores.append(works.store)
-        return works
-
-    yield make
-    for store in stores:
-        store.close()
 
 
 def all_that_is_stored(works: Works, folder: Path) -> bytes:

@@ -104,6 +104,20 @@ class _Offer(NamedTuple):
     """It depends on the time of day."""
 
 
+class PriceLists:
+    """The prices of all configurations, by the setting `prices`. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Prices] = {}
+
+    def find(self, text: str) -> Prices:
+        """The prices that the text sets, with those that are shipped behind them."""
+        prices = self._known.get(text)
+        if prices is None:
+            prices = self._known[text] = Prices(text)
+        return prices
+
+
 class Prices:
     """Prices of one configuration; `text` is the setting `prices`. Not thread-safe.
 

@@ -252,15 +252,15 @@ def _calls_in(calls: object) -> list[object]:
     return [[f.get("name"), parse(f.get("arguments"))] for f in functions if isinstance(f, dict)]
 
 
-def find_contested(lookups: Sequence[Lookups | None], known: ModelCalls) -> set[int]:
+def find_contested(lookups: Sequence[Lookups], known: ModelCalls) -> set[int]:
     """Which of the traces that were looked at apart may share a model call, with each other or what is known.
 
-    Those have to be joined together; of all others the lookups were right. A trace of None is passed over.
+    Those have to be joined together; of all others the lookups were right.
     """
     contested: set[int] = set()
     asked: dict[tuple[int, bool], list[tuple[int, ModelCall]]] = {}
     for number, one in enumerate(lookups):
-        for call, by_answer in one.asked if one is not None else ():
+        for call, by_answer in one.asked:
             if known.find(call, _may_be_same_answer if by_answer else _may_be_same) is not None:
                 contested.add(number)
             asked.setdefault((call.response, by_answer), []).append((number, call))
